@@ -1,0 +1,179 @@
+package signature
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+const canary = "whsec_Q0FOQVJZQ0FOQVJZQ0FOQVJZQ0FOQVJZQ0FOQVJZQ0E="
+
+// leaks says whether the canary shows: its text or the bytes that it stands
+// for, plain, in hexadecimal or as a list of numbers.
+func leaks(s string) bool {
+	for _, trace := range []string{"Q0FOQVJZ", "CANARY"} {
+		numbers := strings.Trim(fmt.Sprintf("%d", []byte(trace)), "[]")
+		for _, form := range []string{trace, fmt.Sprintf("%x", trace), fmt.Sprintf("%X", trace), numbers} {
+			if strings.Contains(s, form) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestSecretPrintsNothing(t *testing.T) {
+	secret := Secret(canary)
+	key := mustParse(t, secret)
+	type document struct {
+		Secret  Secret
+		Secrets []Secret
+		ByName  map[string]Secret
+		Pointer *Secret
+		Any     any
+		Key     Key
+	}
+	values := map[string]any{
+		"secret":    secret,
+		"pointer":   &secret,
+		"slice":     []Secret{secret, secret},
+		"array":     [1]Secret{secret},
+		"map key":   map[Secret]int{secret: 1},
+		"map value": map[string]Secret{"a": secret},
+		"struct":    document{secret, []Secret{secret}, map[string]Secret{"a": secret}, &secret, secret, key},
+		"interface": []any{secret, &secret, key, &key},
+		"key":       key,
+		"keys":      []Key{key},
+		// fmt asks no method of an unexported field: a Key is safe even there.
+		"unexported key": struct{ k Key }{key},
+		"unexported ptr": struct{ k *Key }{&key},
+	}
+	flags := []string{"", "+", "#", "-", " ", "0", "20", ".3", "+#20.9"}
+	for name, value := range values {
+		// Every letter but p, which fmt answers itself, and w, which is
+		// Errorf's; T prints the type.
+		for _, verb := range "abcdefghijklmnoqrstuvxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+			for _, flag := range flags {
+				format := "%" + flag + string(verb)
+				if got := fmt.Sprintf(format, value); leaks(got) {
+					t.Errorf("%s: Sprintf(%q) = %s", name, format, got)
+				}
+			}
+		}
+		for how, got := range map[string]string{
+			"Sprint":   fmt.Sprint(value),
+			"Sprintln": fmt.Sprintln(value),
+			"Errorf":   fmt.Errorf("refused: %v", value).Error(),
+			"extra":    fmt.Sprintf("%s", []any{"x", value}...),
+		} {
+			if leaks(got) {
+				t.Errorf("%s: %s gives %s", name, how, got)
+			}
+		}
+	}
+	for _, verb := range "vsqxXdT" {
+		want := hidden
+		if verb == 'T' {
+			want = "signature.Secret"
+		}
+		if got := fmt.Sprintf("%"+string(verb), secret); got != want {
+			t.Errorf("%%%c prints %q, want %q", verb, got, want)
+		}
+	}
+	for how, got := range map[string]string{
+		"String":   secret.String(),
+		"GoString": secret.GoString(),
+		"empty":    fmt.Sprint(Secret("")),
+		"key":      fmt.Sprint(key),
+		"zero key": fmt.Sprint(Key{}),
+	} {
+		if got != hidden {
+			t.Errorf("%s: prints %q, want %q", how, got, hidden)
+		}
+	}
+}
+
+func TestSecretInLoggers(t *testing.T) {
+	secret := Secret(canary)
+	key := mustParse(t, secret)
+
+	var out bytes.Buffer
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(handler).Info("slog", "secret", secret, "any", slog.AnyValue(secret), "key", key)
+	}
+	log := zerolog.New(&out)
+	log.Info().Stringer("secret", secret).Str("text", secret.String()).Interface("key", key).
+		Err(errors.New(fmt.Sprint(secret))).Msgf("zerolog %v %v", secret, key)
+	if leaks(out.String()) || strings.Count(out.String(), hidden) != 11 {
+		t.Errorf("the loggers wrote %s", out.String())
+	}
+
+	// The exception that Secret's documentation warns of. Should this fail one
+	// day, the warning can go.
+	out.Reset()
+	log.Info().Interface("secret", secret).Send()
+	if !leaks(out.String()) {
+		t.Errorf("zerolog's Interface hides a Secret now: %s", out.String())
+	}
+}
+
+func TestSecretIsStoredAsItsText(t *testing.T) {
+	type document struct {
+		Secrets []Secret          `json:"secrets"`
+		ByName  map[string]Secret `json:"by_name"`
+	}
+	want := document{[]Secret{canary}, map[string]Secret{"a": canary}}
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := `{"secrets":["` + canary + `"],"by_name":{"a":"` + canary + `"}}`; string(b) != text {
+		t.Errorf("Marshal gives %s, want %s", b, text)
+	}
+	var got document
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Secrets[0] != want.Secrets[0] || got.ByName["a"].Reveal() != canary {
+		t.Error("what was stored does not come back")
+	}
+	keys := map[string]any{"a": mustParse(t, canary)}
+	if b, err := json.Marshal(keys); err != nil || string(b) != `{"a":{}}` {
+		t.Errorf("a Key marshals to %s, %v, want nothing of it", b, err)
+	}
+}
+
+func TestNewSecrets(t *testing.T) {
+	tests := map[string]struct {
+		make            func() Secret
+		prefix, version string
+		length          int
+	}{
+		"secret":      {NewSecret, "whsec_", "v1", len("whsec_") + 44},
+		"signing key": {NewSigningKey, "whsk_", "v1a", len("whsk_") + 88},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			seen := map[Secret]bool{}
+			for range 100 {
+				s := tt.make()
+				if seen[s] {
+					t.Fatal("made the same secret twice")
+				}
+				seen[s] = true
+				if !strings.HasPrefix(s.Reveal(), tt.prefix) || len(s) != tt.length {
+					t.Fatalf("begins with %q and has %d characters", s.Reveal()[:6], len(s))
+				}
+				if k := mustParse(t, s); k.Version() != tt.version || !k.CanSign() {
+					t.Fatalf("Version() = %q, CanSign() = %v", k.Version(), k.CanSign())
+				}
+			}
+		})
+	}
+}
