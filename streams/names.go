@@ -1,0 +1,182 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// DefaultNamespace is the namespace that the definitions are written for.
+const DefaultNamespace = "webhooks"
+
+// The durable pull consumers: Fanout reads events, Deliver reads deliveries.
+const (
+	Fanout  = "fanout"
+	Deliver = "deliver"
+)
+
+// Names builds and parses the names of one namespace: two namespaces on one
+// NATS are two independent systems. The zero value is not usable; NewNames
+// makes one.
+type Names struct {
+	namespace string
+	events    string // "<namespace>.events."
+}
+
+// NewNames returns the names of a namespace, which must satisfy CheckName. An
+// empty namespace means DefaultNamespace.
+func NewNames(namespace string) (Names, error) {
+	if namespace == "" {
+		namespace = DefaultNamespace
+	}
+	if err := CheckName(namespace); err != nil {
+		return Names{}, fmt.Errorf("namespace %q: %w", namespace, err)
+	}
+	return Names{namespace: namespace, events: namespace + ".events."}, nil
+}
+
+// Namespace returns the first token of every subject.
+func (n Names) Namespace() string { return n.namespace }
+
+// Events returns the name of the stream of events.
+func (n Names) Events() string { return strings.ToUpper(n.namespace) + "_EVENTS" }
+
+// Deliveries returns the name of the stream of deliveries that wait.
+func (n Names) Deliveries() string { return strings.ToUpper(n.namespace) + "_DELIVERIES" }
+
+// DeadLetters returns the name of the stream of dead letters.
+func (n Names) DeadLetters() string { return strings.ToUpper(n.namespace) + "_DLQ" }
+
+// EndpointsBucket returns the name of the bucket of endpoint documents.
+func (n Names) EndpointsBucket() string { return n.namespace + "_endpoints" }
+
+// Event returns the subject of an event, or an error that says which token
+// cannot be part of a subject.
+func (n Names) Event(tenant, eventType string) (string, error) {
+	if err := CheckName(tenant); err != nil {
+		return "", fmt.Errorf("tenant %q: %w", tenant, err)
+	}
+	if err := CheckEventType(eventType); err != nil {
+		return "", fmt.Errorf("event type %q: %w", eventType, err)
+	}
+	return n.events + tenant + "." + eventType, nil
+}
+
+// ParseEvent takes the subject of an event apart. The tenant must satisfy
+// CheckName; the type is whatever NATS let through.
+func (n Names) ParseEvent(subject string) (tenant, eventType string, err error) {
+	rest, ok := strings.CutPrefix(subject, n.events)
+	if !ok {
+		return "", "", fmt.Errorf("subject %q does not begin with %q", subject, n.events)
+	}
+	tenant, eventType, ok = strings.Cut(rest, ".")
+	if !ok || eventType == "" {
+		return "", "", fmt.Errorf("subject %q has no event type: publish to %s<tenant>.<type>", subject, n.events)
+	}
+	if err := CheckName(tenant); err != nil {
+		return "", "", fmt.Errorf("subject %q: tenant: %w", subject, err)
+	}
+	return tenant, eventType, nil
+}
+
+// Delivery returns the subject under which a delivery awaits its next attempt.
+func (n Names) Delivery(lane, tenant, endpoint string) string {
+	return n.namespace + ".deliveries." + lane + "." + tenant + "." + endpoint
+}
+
+// Scheduled returns the subject of a delivery's schedule: one for each
+// delivery, so that publishing again replaces it. The origin tells apart two
+// deliveries of one event to one endpoint (a replay, say).
+func (n Names) Scheduled(tenant, endpoint, eventID, origin string) string {
+	return n.namespace + ".scheduled." + tenant + "." + endpoint + "." + eventID + "." + origin
+}
+
+// ParseDelivery takes the subject of a delivery apart.
+func (n Names) ParseDelivery(subject string) (lane, tenant, endpoint string, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 5 || tokens[0] != n.namespace || tokens[1] != "deliveries" {
+		return "", "", "", fmt.Errorf("subject %q is not %s.deliveries.<lane>.<tenant>.<endpoint>", subject, n.namespace)
+	}
+	return tokens[2], tokens[3], tokens[4], checkNames(subject, tokens[2:])
+}
+
+// DeadLetter returns the subject of a dead letter. "*" stands for any tenant
+// or endpoint in a filter.
+func (n Names) DeadLetter(tenant, endpoint string) string {
+	return n.namespace + ".dlq." + tenant + "." + endpoint
+}
+
+// ParseDeadLetter takes the subject of a dead letter apart.
+func (n Names) ParseDeadLetter(subject string) (tenant, endpoint string, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 4 || tokens[0] != n.namespace || tokens[1] != "dlq" {
+		return "", "", fmt.Errorf("subject %q is not %s.dlq.<tenant>.<endpoint>", subject, n.namespace)
+	}
+	return tokens[2], tokens[3], checkNames(subject, tokens[2:])
+}
+
+// ReplayMark returns the subject of the mark that a replay leaves beside the
+// deliveries that it stores, until their dead letters are removed. Its second
+// token cannot be the name of a tenant.
+func (n Names) ReplayMark(id string) string { return n.namespace + ".held._replay." + id }
+
+// Unreadable returns the subject under which what should be a delivery and is
+// none is set aside.
+func (n Names) Unreadable() string { return n.namespace + ".held._unreadable" }
+
+func checkNames(subject string, tokens []string) error {
+	for _, t := range tokens {
+		if err := CheckName(t); err != nil {
+			return fmt.Errorf("subject %q: token %q: %w", subject, t, err)
+		}
+	}
+	return nil
+}
+
+const maxName = 63
+
+var errName = errors.New("must be 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
+
+// CheckName returns an error that says what is allowed unless s can be the name
+// of a tenant, an endpoint, a lane or a namespace: ^[a-z0-9][a-z0-9_-]{0,62}$.
+func CheckName(s string) error {
+	if s == "" || len(s) > maxName || s[0] == '_' || s[0] == '-' {
+		return errName
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return errName
+		}
+	}
+	return nil
+}
+
+const maxEventType = 200
+
+var errEventType = fmt.Errorf("must be 1 to %d characters: tokens of a-z, A-Z, 0-9, _ and -, separated by full stops", maxEventType)
+
+// CheckEventType returns an error that says what is allowed unless s can be an
+// event's type.
+func CheckEventType(s string) error {
+	if len(s) > maxEventType {
+		return errEventType
+	}
+	for token := range strings.SplitSeq(s, ".") {
+		if !CheckToken(token) {
+			return errEventType
+		}
+	}
+	return nil
+}
+
+// CheckToken reports whether s can be one token of a subject and part of a
+// header everywhere: ^[A-Za-z0-9_-]+$.
+func CheckToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return s != ""
+}
