@@ -1,0 +1,83 @@
+package delivery
+
+import (
+	"strconv"
+	"time"
+
+	"jethook/pkg/event"
+)
+
+// Delivery is one event for one endpoint.
+type Delivery struct {
+	Event    event.Event
+	Endpoint string // its id; the tenant is the event's
+	State    State
+}
+
+// State is what a delivery remembers from attempt to attempt. It travels with
+// the delivery, because a consumer's count of redeliveries is not a count of
+// attempts.
+type State struct {
+	// Origin says where this delivery began, and tells apart two deliveries of
+	// one event to one endpoint: e<seq> is the event, d<seq> a dead letter.
+	Origin string `json:"origin"`
+	// Attempts is how many attempts of this round failed. A replay begins a new
+	// round.
+	Attempts int `json:"attempts"`
+	// Since is when this round began: the event's time, or the replay's.
+	Since time.Time `json:"since"`
+	// Due is when the next attempt may be made; zero is now.
+	Due time.Time `json:"due,omitzero"`
+	// Replay says that this round is a replay.
+	Replay bool `json:"replay,omitempty"`
+	// History holds the attempts of all rounds, oldest first, at most MaxHistory.
+	History []Attempt `json:"history,omitempty"`
+}
+
+// MaxHistory is how many attempts a history holds; the oldest go first.
+const MaxHistory = 64
+
+// Attempt is one attempt that was made, as the history tells it.
+type Attempt struct {
+	Attempt    int       `json:"attempt"` // counts from 1 in each round
+	At         time.Time `json:"at"`
+	Status     int       `json:"status"` // 0 when no response came
+	Error      string    `json:"error"`
+	DurationMS float64   `json:"duration_ms"`
+}
+
+// New returns the delivery of an event to an endpoint, before its first
+// attempt.
+func New(e event.Event, endpoint string) Delivery {
+	return Delivery{
+		Event:    e,
+		Endpoint: endpoint,
+		State:    State{Origin: "e" + strconv.FormatUint(e.Seq, 10), Since: e.Time},
+	}
+}
+
+// Name returns TENANT/ENDPOINT.
+func (d *Delivery) Name() string { return d.Event.Tenant + "/" + d.Endpoint }
+
+// Number returns the number of the attempt that comes next, from 1.
+func (d *Delivery) Number() int { return d.State.Attempts + 1 }
+
+// MsgID returns the id under which the delivery's present state is stored, so
+// that storing it again changes nothing. It never meets itself again for
+// another reason: the origin is new for every round, the count within it grows.
+func (d *Delivery) MsgID() string {
+	return d.key() + "." + strconv.Itoa(d.State.Attempts)
+}
+
+// WaitMsgID returns the id for storing an unchanged state anew, after the one
+// under sequence seq has been handed out too often.
+func (d *Delivery) WaitMsgID(seq uint64) string {
+	return d.key() + ".w" + strconv.FormatUint(seq, 10)
+}
+
+// DeadMsgID returns the id under which the delivery's dead letter is stored.
+func (d *Delivery) DeadMsgID() string { return d.key() + ".dead" }
+
+func (d *Delivery) key() string {
+	return d.Event.Tenant + "." + d.Endpoint + "." + d.Event.ID + "." + d.State.Origin
+}
