@@ -1,0 +1,159 @@
+package endpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"jethook/pkg/retry"
+	"jethook/pkg/signature"
+)
+
+// wire is a document as JSON spells it. The file reader fills the same struct,
+// so that both formats have the same fields and the same defaults.
+type wire struct {
+	Tenant      string            `json:"tenant"`
+	ID          string            `json:"id"`
+	URL         string            `json:"url"`
+	Events      []string          `json:"events"`
+	Description string            `json:"description,omitempty"`
+	Secrets     []string          `json:"secrets,omitempty"`
+	Signing     Signing           `json:"signing"`
+	Timeout     Duration          `json:"timeout"`
+	Retry       *wireRetry        `json:"retry,omitempty"`
+	RetryOn     []int             `json:"retry_on,omitempty"`
+	ExpireAfter Duration          `json:"expire_after"`
+	RateLimit   *RateLimit        `json:"rate_limit,omitempty"`
+	MaxInFlight int               `json:"max_in_flight"`
+	Headers     map[string]string `json:"headers,omitempty"`
+	Lane        string            `json:"lane"`
+	Ordered     bool              `json:"ordered,omitempty"`
+	Paused      bool              `json:"paused,omitempty"`
+	Disabled    *Disabled         `json:"disabled,omitempty"`
+}
+
+// wireRetry tells a field that is absent from one that is zero, because a
+// schedule excludes the others, and they have defaults without one.
+type wireRetry struct {
+	Base        *Duration    `json:"base,omitempty"`
+	Factor      *float64     `json:"factor,omitempty"`
+	MaxDelay    *Duration    `json:"max_delay,omitempty"`
+	MaxAttempts *int         `json:"max_attempts,omitempty"`
+	Jitter      retry.Jitter `json:"jitter,omitempty"`
+	Schedule    []Duration   `json:"schedule,omitempty"`
+}
+
+// newWire returns the defaults, over which a document is read.
+func newWire() wire { return toWire(NewDocument()) }
+
+func toWire(d Document) wire {
+	w := wire{
+		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description,
+		Signing: d.Signing, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter,
+		RateLimit: d.RateLimit, MaxInFlight: d.MaxInFlight, Headers: d.Headers, Lane: d.Lane,
+		Ordered: d.Ordered, Paused: d.Paused, Disabled: d.Disabled,
+	}
+	for _, secret := range d.Secrets {
+		w.Secrets = append(w.Secrets, secret.Reveal())
+	}
+	w.Retry = toWireRetry(d.Retry)
+	return w
+}
+
+func toWireRetry(p retry.Policy) *wireRetry {
+	w := &wireRetry{Jitter: p.Jitter}
+	for _, d := range p.Schedule {
+		w.Schedule = append(w.Schedule, Duration(d))
+	}
+	if w.Schedule == nil {
+		w.Base, w.MaxDelay = new(Duration(p.Base)), new(Duration(p.MaxDelay))
+		w.Factor, w.MaxAttempts = &p.Factor, &p.MaxAttempts
+	}
+	return w
+}
+
+func (w wire) document() Document {
+	d := Document{
+		Tenant: w.Tenant, ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description,
+		Signing: w.Signing, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
+		ExpireAfter: w.ExpireAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
+		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, Paused: w.Paused, Disabled: w.Disabled,
+	}
+	if len(w.Secrets) > 0 {
+		d.Secrets = make([]signature.Secret, len(w.Secrets))
+		for i, secret := range w.Secrets {
+			d.Secrets[i] = signature.Secret(secret)
+		}
+	}
+	return d
+}
+
+// policy puts the defaults where the document is silent, which with a schedule
+// is nowhere.
+func (w *wireRetry) policy() retry.Policy {
+	if w == nil {
+		return retry.Default()
+	}
+	var p retry.Policy
+	if len(w.Schedule) == 0 {
+		p = retry.Default()
+	}
+	set(&p.Base, (*time.Duration)(w.Base))
+	set(&p.Factor, w.Factor)
+	set(&p.MaxDelay, (*time.Duration)(w.MaxDelay))
+	set(&p.MaxAttempts, w.MaxAttempts)
+	if w.Jitter != "" {
+		p.Jitter = w.Jitter
+	}
+	for _, d := range w.Schedule {
+		p.Schedule = append(p.Schedule, time.Duration(d))
+	}
+	return p
+}
+
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// Encode gives the document as the bucket holds it: JSON, with its secrets.
+func Encode(d Document) ([]byte, error) {
+	data, err := json.Marshal(toWire(d))
+	if err != nil {
+		return nil, fmt.Errorf("encode endpoint %s: %w", d.Name(), err)
+	}
+	return data, nil
+}
+
+// MarshalJSON gives the document as Encode does, but with *** for its secrets.
+func (d Document) MarshalJSON() ([]byte, error) {
+	w := toWire(d)
+	for i, secret := range d.Secrets {
+		w.Secrets[i] = secret.String()
+	}
+	return json.Marshal(w)
+}
+
+// Decode reads and validates a document as the bucket holds it. What is absent
+// gets its default; what is unknown is an error. Its errors repeat no values.
+func Decode(data []byte, rules Rules) (Document, error) {
+	w := newWire()
+	w.Retry = nil
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&w); err != nil {
+		return Document{}, fmt.Errorf("endpoint document is not valid JSON of its kind: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return Document{}, errors.New("endpoint document is followed by something else")
+	}
+	d := w.document()
+	if err := d.Validate(rules); err != nil {
+		return Document{}, err
+	}
+	return d, nil
+}

@@ -1,0 +1,167 @@
+package endpoint
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"jethook/pkg/retry"
+	"jethook/pkg/signature"
+)
+
+// Signing says how the requests of an endpoint are signed.
+type Signing string
+
+// The kinds of signing: v1 is HMAC-SHA256 with a shared secret, v1a is ed25519
+// with a private key, none sends no signature. The endpoint's secrets decide
+// which signatures are sent; v1 or v1a decides what kind of secret is made
+// when the document has none.
+const (
+	SigningV1   Signing = "v1"
+	SigningV1a  Signing = "v1a"
+	SigningNone Signing = "none"
+)
+
+// Document is what an operator writes about an endpoint. NewDocument gives one
+// with every default in place; Validate says what each field allows.
+type Document struct {
+	// Tenant and ID name the endpoint, together TENANT/ID. Both are required.
+	Tenant, ID string
+	// URL is where events are posted to. Required.
+	URL string
+	// Events lists the patterns over event types that the endpoint wants, with
+	// NATS wildcards: * stands for one token, > for all that follow. Required.
+	Events []string
+	// Description is for people; nothing depends on it.
+	Description string
+	// Secrets sign the requests, each adding a signature. One is made when the
+	// endpoint is stored without any, unless Signing is none.
+	Secrets []signature.Secret
+	// Signing is v1 by default; none excludes Secrets.
+	Signing Signing
+	// Timeout bounds one attempt as a whole. 15s by default.
+	Timeout Duration
+	// Retry says when failed attempts are repeated. retry.Default by default.
+	Retry retry.Policy
+	// RetryOn lists statuses from 400 to 499 to retry beside the usual ones.
+	RetryOn []int
+	// ExpireAfter bounds how long events wait for an endpoint that is paused
+	// or disabled. 72h by default.
+	ExpireAfter Duration
+	// RateLimit bounds attempts over time. Nil, the default, is no bound.
+	RateLimit *RateLimit
+	// MaxInFlight bounds attempts at one time. 64 by default.
+	MaxInFlight int
+	// Headers are added to each request. jethook's own cannot be replaced.
+	Headers map[string]string
+	// Lane names the workers that serve the endpoint. "default" by default.
+	Lane string
+	// Ordered asks for one event at a time, in order. Refused by this version.
+	Ordered bool
+	// Paused makes the endpoint's events wait.
+	Paused bool
+	// Disabled is set by jethook itself, never by a file. Nil is enabled.
+	Disabled *Disabled
+}
+
+// RateLimit bounds the attempts that an endpoint gets over time.
+type RateLimit struct {
+	// PerSecond is the lasting rate, more than 0.
+	PerSecond float64 `json:"per_second"`
+	// Burst is how many may go at once after a quiet time, at least 1.
+	Burst int `json:"burst"`
+}
+
+// Disabled says why and since when jethook makes no attempts at an endpoint.
+type Disabled struct {
+	// Reason is in words for the operator.
+	Reason string `json:"reason"`
+	// At is when the endpoint was disabled.
+	At time.Time `json:"at"`
+}
+
+// The defaults that are not another package's.
+const (
+	DefaultTimeout     = Duration(15 * time.Second)
+	DefaultExpireAfter = Duration(72 * time.Hour)
+	DefaultMaxInFlight = 64
+	DefaultLane        = "default"
+)
+
+// NewDocument returns a document that has every default and still lacks a
+// tenant, an id, a URL and events.
+func NewDocument() Document {
+	return Document{
+		Signing:     SigningV1,
+		Timeout:     DefaultTimeout,
+		Retry:       retry.Default(),
+		ExpireAfter: DefaultExpireAfter,
+		MaxInFlight: DefaultMaxInFlight,
+		Lane:        DefaultLane,
+	}
+}
+
+// Name returns TENANT/ID, the endpoint's name everywhere outside of the bucket.
+func (d Document) Name() string { return d.Tenant + "/" + d.ID }
+
+// Format prints the name alone, whatever the verb: a document holds credentials
+// in its secrets and often in its URL's query string and its headers, and none
+// must reach a log by way of fmt.
+func (d Document) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, d.Name()) }
+
+// MarshalZerologObject logs the name alone, for the same reason as Format.
+func (d Document) MarshalZerologObject(e *zerolog.Event) { e.Str("endpoint", d.Name()) }
+
+// NotInForce names the fields that the document sets, and that this version
+// stores without acting on them. Whoever accepts a document warns of them.
+func (d Document) NotInForce() []string {
+	var fields []string
+	if d.RateLimit != nil {
+		fields = append(fields, "rate_limit")
+	}
+	if d.MaxInFlight != DefaultMaxInFlight {
+		fields = append(fields, "max_in_flight")
+	}
+	if d.Lane != DefaultLane {
+		fields = append(fields, "lane")
+	}
+	return fields
+}
+
+// clone returns a document that shares nothing with d that could be changed.
+func (d Document) clone() Document {
+	d.Events = slices.Clone(d.Events)
+	d.Secrets = slices.Clone(d.Secrets)
+	d.RetryOn = slices.Clone(d.RetryOn)
+	d.Retry.Schedule = slices.Clone(d.Retry.Schedule)
+	d.Headers = maps.Clone(d.Headers)
+	if d.RateLimit != nil {
+		d.RateLimit = new(*d.RateLimit)
+	}
+	if d.Disabled != nil {
+		d.Disabled = new(*d.Disabled)
+	}
+	return d
+}
+
+// ParseName splits TENANT/ID and checks both halves.
+func ParseName(name string) (tenant, id string, err error) {
+	tenant, id, found := strings.Cut(name, "/")
+	if !found || !isName(tenant) || !isName(id) {
+		return "", "", &NameError{Name: name}
+	}
+	return tenant, id, nil
+}
+
+// NameError is returned for what cannot be the name of an endpoint.
+type NameError struct{ Name string }
+
+// Error says what a name looks like.
+func (e *NameError) Error() string {
+	return "endpoint name " + quote(e.Name) + " must be TENANT/ENDPOINT, each " + nameRule
+}

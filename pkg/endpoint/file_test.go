@@ -1,0 +1,243 @@
+package endpoint
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"jethook/pkg/retry"
+)
+
+const fullFile = `# all fields
+endpoints:
+  - tenant: acme
+    id: crm
+    url: https://crm.example.com/hooks
+    events: ["order.*", "invoice.paid"]
+    description: optional text
+    secrets: [` + testSecret + `]
+    signing: v1
+    timeout: 10s
+    retry: {base: 10s, factor: 3, max_delay: 2h30m, max_attempts: 5, jitter: equal}
+    retry_on: [404]
+    expire_after: 7d
+    rate_limit: {per_second: 50, burst: 100}
+    max_in_flight: 8
+    headers: {X-Env: prod}
+    lane: gold
+    ordered: false
+    paused: true
+  - tenant: acme
+    id: small
+    url: https://example.com
+    events:
+    - ">"
+    retry:
+      schedule: [5s, 5m, 30m]
+`
+
+func TestParseFile(t *testing.T) {
+	full := testDocument()
+	full.Events = []string{"order.*", "invoice.paid"}
+	full.Description = "optional text"
+	full.Secrets = secrets(testSecret)
+	full.Timeout = Duration(10 * time.Second)
+	full.Retry = retry.Policy{Base: 10 * time.Second, Factor: 3, MaxDelay: 150 * time.Minute, MaxAttempts: 5, Jitter: retry.JitterEqual}
+	full.RetryOn = []int{404}
+	full.ExpireAfter = Duration(7 * day)
+	full.RateLimit = &RateLimit{PerSecond: 50, Burst: 100}
+	full.MaxInFlight = 8
+	full.Headers = map[string]string{"X-Env": "prod"}
+	full.Lane = "gold"
+	full.Paused = true
+	small := testDocument()
+	small.ID, small.URL, small.Events = "small", "https://example.com", []string{">"}
+	small.Retry = retry.Policy{Schedule: []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}}
+
+	documents, err := ParseFile("endpoints.yaml", []byte(fullFile), Rules{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Document{full, small}; !reflect.DeepEqual(documents, want) {
+		t.Errorf("got\n%s\nwant\n%s", encodeAll(t, documents), encodeAll(t, want))
+	}
+	crlf, err := ParseFile("endpoints.yaml", []byte(strings.ReplaceAll(fullFile, "\n", "\r\n")), Rules{})
+	if err != nil || !reflect.DeepEqual(crlf, documents) {
+		t.Errorf("with CRLF got %s, %v", encodeAll(t, crlf), err)
+	}
+}
+
+func encodeAll(t *testing.T, documents []Document) string {
+	var lines []string
+	for _, d := range documents {
+		lines = append(lines, string(mustEncode(t, d)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestParseFileReadsJSON(t *testing.T) {
+	d := fullDocument()
+	d.Disabled = nil
+	data := `{"endpoints": [` + string(mustEncode(t, d)) + "]}\n"
+	documents, err := ParseFile("endpoints.json", []byte(data), Rules{})
+	if err != nil || len(documents) != 1 || !reflect.DeepEqual(documents[0], d) {
+		t.Errorf("got %s, %v, want\n%s", encodeAll(t, documents), err, data)
+	}
+}
+
+func TestParseFileOfNoEndpoints(t *testing.T) {
+	for _, data := range []string{"endpoints: []", "endpoints:", "endpoints: null", "---\nendpoints: []\n"} {
+		if documents, err := ParseFile("f", []byte(data), Rules{}); err != nil || len(documents) != 0 {
+			t.Errorf("%q: got %d documents, %v", data, len(documents), err)
+		}
+	}
+}
+
+func TestParseFileFollowsAliases(t *testing.T) {
+	documents, err := ParseFile("f", []byte(`endpoints:
+- {tenant: a, id: x, url: https://example.com, events: &all [">"], retry: &r {max_attempts: 3}}
+- {tenant: a, id: y, url: https://example.com, events: *all, retry: *r}
+`), Rules{})
+	if err != nil || len(documents) != 2 {
+		t.Fatalf("got %d documents, %v", len(documents), err)
+	}
+	if d := documents[1]; d.Retry.MaxAttempts != 3 || !slices.Equal(d.Events, []string{">"}) {
+		t.Errorf("got %d attempts, events %q", d.Retry.MaxAttempts, d.Events)
+	}
+}
+
+// valid is an endpoint in the form that the table below appends lines to.
+const valid = "endpoints:\n- tenant: acme\n  id: crm\n  url: https://example.com\n  events: [a]\n"
+
+// Each problem at its place. Lines added to valid begin at line 6.
+func TestParseFileReportsPlaces(t *testing.T) {
+	for _, tt := range []struct {
+		name, data string
+		want       []string
+	}{
+		{"empty", "", []string{`f:1:1: endpoints: is required: the list of endpoints`}},
+		{"only a comment", "# nothing\n", []string{`f:1:1: endpoints: is required: the list of endpoints`}},
+		{"text", "hello", []string{`f:1:1: must be a mapping of fields to values, not text`}},
+		{"a list", "- a", []string{`f:1:1: must be a mapping of fields to values, not a list`}},
+		{"no YAML", "endpoints: [\n", []string{`f:1:12: is not YAML: sequence end token ']' not found`}},
+		{"a tab", "endpoints:\n\t- a: b\n", []string{`f:2:1: is not YAML: `}},
+		{"two documents", "endpoints: []\n---\nendpoints: []\n", []string{`f:3:1: a file holds one YAML document`}},
+		{"unknown root", "endpoint: []\n", []string{`f:1:1: endpoint: is not a field that jethook knows: did you mean endpoints?`}},
+		{"mapping", "endpoints: {a: b}", []string{`f:1:12: endpoints: must be a list, not a mapping`}},
+		{"item", "endpoints:\n- acme\n", []string{`f:2:3: endpoints[0]: must be an endpoint, a mapping of fields to values, not text`}},
+		{"null item", "endpoints:\n- ~\n", []string{`f:2:3: endpoints[0]: must be an endpoint, a mapping of fields to values, not nothing`}},
+		{"nothing given", "endpoints:\n  - description: x\n", []string{
+			`f:2:5: endpoints[0].tenant: is required`, `f:2:5: endpoints[0].id: is required`,
+			`f:2:5: endpoints[0].url: is required`, `f:2:5: endpoints[0].events: must list 1 to 64 patterns`}},
+		{"unknown field", valid + "  timout: 3s\n", []string{`f:6:3: endpoints[0].timout: is not a field that jethook knows: did you mean timeout?`}},
+		{"far from known", valid + "  'x y': 1\n", []string{`f:6:3: endpoints[0]."x y": is not a field that jethook knows`}},
+		{"twice", valid + "  id: other\n", []string{`f:6:3: endpoints[0].id: is given twice, first at line 3`}},
+		{"merge", valid + "  <<: {lane: x}\n", []string{`f:6:3: endpoints[0]: has a key that is not a plain name; merge keys (<<) are not supported`}},
+		{"list key", valid + "  [a]: b\n", []string{`f:`}},
+		{"dead alias", valid + "  lane: *nowhere\n", []string{`f:6:9: endpoints[0].lane: must be text, not an alias that leads nowhere`}},
+		{"alias to itself", valid + "  retry_on: &a [*a]\n", []string{`f:6:17: endpoints[0].retry_on[0]: must be a whole number, not a list`}},
+		{"tag", valid + "  lane: !!str x\n", []string{`f:6:9: endpoints[0].lane: must be text, not a value with a tag (!)`}},
+
+		{"tenant", "endpoints:\n- tenant: Acme\n  id: crm\n  url: https://example.com\n  events: [a]\n", []string{`f:2:11: endpoints[0].tenant: "Acme" must be`}},
+		{"number for text", "endpoints:\n- tenant: acme\n  id: 12\n  url: https://example.com\n  events: [a]\n", []string{`f:3:7: endpoints[0].id: must be text, not a number: put it in quotes`}},
+		{"url", "endpoints:\n- tenant: acme\n  id: crm\n  url: ftp://example.com\n  events: [a]\n", []string{`f:4:8: endpoints[0].url: must begin with https://`}},
+		{"events", "endpoints:\n- tenant: acme\n  id: crm\n  url: https://example.com\n  events:\n  - a\n  - b*\n", []string{`f:7:5: endpoints[0].events[1]: "b*": token`}},
+		{"event for events", "endpoints:\n- tenant: acme\n  id: crm\n  url: https://example.com\n  events: a\n", []string{`f:5:11: endpoints[0].events: must be a list, not text`}},
+		{"description", valid + "  description: [a]\n", []string{`f:6:16: endpoints[0].description: must be text, not a list`}},
+		{"secret", valid + "  secrets:\n  - " + testSecret + "\n  - CANARY\n", []string{`f:8:5: endpoints[0].secrets[1]: a key must begin with whsec_`}},
+		{"secret as number", valid + "  secrets: [1234]\n", []string{`f:6:13: endpoints[0].secrets[0]: must be text, not a number`}},
+		{"signing", valid + "  signing: v3\n", []string{`f:6:12: endpoints[0].signing: must be v1, v1a or none, not "v3"`}},
+		{"signing none", valid + "  secrets: [" + testSecret + "]\n  signing: none\n", []string{`f:6:12: endpoints[0].secrets: must be left out`}},
+		{"timeout", valid + "  timeout: 15\n", []string{`f:6:12: endpoints[0].timeout: must be a duration with a unit`}},
+		{"timeout too long", valid + "  timeout: 6m\n", []string{`f:6:12: endpoints[0].timeout: must be from 100ms to 5m, not 6m`}},
+		{"retry", valid + "  retry: full\n", []string{`f:6:10: endpoints[0].retry: must be a mapping of fields to values, not text`}},
+		{"retry.base", valid + "  retry:\n    factor: 2\n    base: 0s\n", []string{`f:8:11: endpoints[0].retry.base: must be from 1ms`}},
+		{"retry.factor", valid + "  retry: {factor: x}\n", []string{`f:6:19: endpoints[0].retry.factor: must be a number, not text`}},
+		{"retry.max_delay", valid + "  retry: {max_delay: 1}\n", []string{`f:6:22: endpoints[0].retry.max_delay: must be a duration with a unit`}},
+		{"retry.max_attempts", valid + "  retry: {max_attempts: 1.5}\n", []string{`f:6:25: endpoints[0].retry.max_attempts: must be a whole number, not a number`}},
+		{"retry.jitter", valid + "  retry: {jitter: half}\n", []string{`f:6:19: endpoints[0].retry.jitter: must be full, equal`}},
+		{"retry.schedule", valid + "  retry: {schedule: [1s, 2]}\n", []string{`f:6:26: endpoints[0].retry.schedule[1]: must be a duration with a unit`}},
+		{"retry both", valid + "  retry: {schedule: [1s], factor: 2}\n", []string{`f:6:35: endpoints[0].retry.factor: must be left out`}},
+		{"retry unknown", valid + "  retry: {attempts: 2}\n", []string{`f:6:11: endpoints[0].retry.attempts: is not a field that jethook knows: did you mean max_attempts?`}},
+		{"retry_on", valid + "  retry_on: [404, 503]\n", []string{`f:6:19: endpoints[0].retry_on[1]: must be a status from 400 to 499, not 503`}},
+		{"retry_on text", valid + "  retry_on: ['404']\n", []string{`f:6:14: endpoints[0].retry_on[0]: must be a whole number, not text`}},
+		{"expire_after", valid + "  expire_after: 31d\n", []string{`f:6:17: endpoints[0].expire_after: must be from 1s to 30d, not 31d`}},
+		{"rate_limit", valid + "  rate_limit: 5\n", []string{`f:6:15: endpoints[0].rate_limit: must be a mapping`}},
+		{"rate_limit.per_second", valid + "  rate_limit: {per_second: -1, burst: 1}\n", []string{`f:6:28: endpoints[0].rate_limit.per_second: must be more than 0`}},
+		{"rate_limit.burst", valid + "  rate_limit: {per_second: 1}\n", []string{`f:6:15: endpoints[0].rate_limit.burst: must be from 1`}},
+		{"max_in_flight", valid + "  max_in_flight: 0\n", []string{`f:6:18: endpoints[0].max_in_flight: must be from 1 to 10000, not 0`}},
+		{"huge number", valid + "  max_in_flight: 18446744073709551615\n", []string{`f:6:18: endpoints[0].max_in_flight: must be a whole number of a sensible size`}},
+		{"header name", valid + "  headers:\n    X-A: b\n    Host: c\n", []string{`f:8:5: endpoints[0].headers.Host: header Host is set by jethook`}},
+		{"header value", valid + "  headers: {X: \"CANARY\\n\"}\n", []string{`f:6:13: endpoints[0].headers.X: value must be one line`}},
+		{"header as number", valid + "  headers: {X: 1}\n", []string{`f:6:13: endpoints[0].headers.X: must be text, not a number: put it in quotes`}},
+		{"header twice", valid + "  headers: {X: a, X: b}\n", []string{`f:6:19: endpoints[0].headers.X: is given twice, first at line 6`}},
+		{"headers list", valid + "  headers: [X]\n", []string{`f:6:12: endpoints[0].headers: must be a mapping`}},
+		{"lane", valid + "  lane: Gold\n", []string{`f:6:9: endpoints[0].lane: "Gold" must be`}},
+		{"ordered", valid + "  ordered: true\n", []string{`f:6:12: endpoints[0].ordered: must be false: this version does not support ordered endpoints yet`}},
+		{"paused", valid + "  paused: yes\n", []string{`f:6:11: endpoints[0].paused: must be true or false, not text`}},
+		{"disabled", valid + "  disabled: {reason: x}\n", []string{"f:6:13: endpoints[0].disabled: is set by jethook itself: leave it out, and use `jethook endpoint enable`"}},
+
+		{"all at once", valid + "  timeout: 1\n- tenant: acme\n  id: crm\n  url: x\n  evens: [a]\n", []string{
+			`f:6:12: endpoints[0].timeout: must be a duration`, `f:7:3: endpoints[1].events: must list`,
+			`f:8:7: endpoints[1].id: endpoint acme/crm is at line 3 already`,
+			`f:9:8: endpoints[1].url: must begin with`, `f:10:3: endpoints[1].evens: is not a field`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			documents, err := ParseFile("f", []byte(tt.data), Rules{})
+			var problems Problems
+			if !errors.As(err, &problems) || documents != nil {
+				t.Fatalf("got %d documents and %v, want Problems alone", len(documents), err)
+			}
+			if lines := strings.Split(err.Error(), "\n"); !slices.EqualFunc(lines, tt.want, strings.HasPrefix) {
+				t.Errorf("got\n%s\nwant\n%s", err, strings.Join(tt.want, "\n"))
+			}
+			if strings.Contains(err.Error(), "CANARY") {
+				t.Errorf("the error repeats a secret: %v", err)
+			}
+		})
+	}
+}
+
+// A syntax error anywhere in the file shows nothing of the file.
+func TestParseFileSyntaxErrorHidesSecrets(t *testing.T) {
+	for _, data := range []string{
+		"endpoints:\n- secrets: [CANARY\n", "secrets: CANARY: CANARY", "a: \"CANARY", "a: 'CANARY", "- *CANARY: x: y", "{CANARY, [}",
+	} {
+		_, err := ParseFile("f", []byte(data), Rules{})
+		if err == nil || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%q: got %v, want an error without CANARY", data, err)
+		}
+	}
+}
+
+func FuzzParseFile(f *testing.F) {
+	f.Add([]byte(fullFile))
+	f.Add([]byte(valid + "  headers: {X: &a b}\n  lane: *a\n"))
+	f.Add([]byte(`{"endpoints": [{"tenant": "a", "retry": {"schedule": ["1s"]}}]}`))
+	f.Add([]byte("endpoints: &a [*a, *a]"))
+	f.Add([]byte("endpoints:\n- ? a\n  : b\n- !!map {}\n- |\n x"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		documents, err := ParseFile("f", data, Rules{})
+		if err == nil {
+			for _, d := range documents {
+				if err := d.Validate(Rules{}); err != nil {
+					t.Fatalf("accepted an invalid document: %v", err)
+				}
+			}
+			return
+		}
+		var problems Problems
+		if !errors.As(err, &problems) || len(problems) == 0 || documents != nil {
+			t.Fatalf("got %d documents and %v", len(documents), err)
+		}
+		lines := 1 + strings.Count(string(data), "\n") + strings.Count(string(data), "\r")
+		for _, p := range problems {
+			if p.File != "f" || p.Line < 1 || p.Line > lines+1 || p.Column < 1 || p.Message == "" {
+				t.Fatalf("problem without a place in the file: %+v", p)
+			}
+		}
+	})
+}

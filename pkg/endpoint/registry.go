@@ -1,0 +1,221 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+)
+
+// DefaultCheckEvery is how often a registry compares itself with its bucket.
+const DefaultCheckEvery = 2 * time.Second
+
+// Registry holds the endpoints of a bucket in memory and follows its changes.
+// What was in force stays in force until the bucket says otherwise: a document
+// that turns out broken, a lost connection or a deleted bucket change nothing.
+type Registry struct {
+	kv         jetstream.KeyValue
+	log        zerolog.Logger
+	checkEvery time.Duration
+
+	mu       sync.RWMutex
+	byKey    map[string]*Endpoint
+	broken   map[string]brokenDocument
+	index    index
+	revision uint64
+	changed  chan struct{} // closed and made anew after each change
+
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+type brokenDocument struct {
+	err      error
+	revision uint64
+	created  int64
+}
+
+// RegistryOption changes how a registry works.
+type RegistryOption func(*Registry)
+
+// CheckEvery sets how often the registry compares itself with its bucket, to
+// notice a watch that died silently. DefaultCheckEvery by default.
+func CheckEvery(interval time.Duration) RegistryOption {
+	return func(r *Registry) { r.checkEvery = interval }
+}
+
+// NewRegistry returns a registry of the bucket's documents, empty until Start.
+func NewRegistry(kv jetstream.KeyValue, log zerolog.Logger, options ...RegistryOption) *Registry {
+	r := &Registry{
+		kv: kv, log: log.With().Str("bucket", kv.Bucket()).Logger(), checkEvery: DefaultCheckEvery,
+		byKey: make(map[string]*Endpoint), broken: make(map[string]brokenDocument),
+		index: newIndex(), changed: make(chan struct{}),
+	}
+	for _, option := range options {
+		option(r)
+	}
+	return r
+}
+
+// Start loads the bucket and returns when all of its documents are in force.
+// It then follows the bucket until ctx ends or Stop is called. It fails when
+// the bucket cannot be read; a later failure is survived.
+func (r *Registry) Start(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	r.mu.Lock()
+	if r.stop != nil {
+		r.mu.Unlock()
+		cancel()
+		return errors.New("the endpoint registry was started before: make a new one")
+	}
+	r.stop, r.stopped = cancel, make(chan struct{})
+	r.mu.Unlock()
+
+	loaded := make(chan error, 1)
+	go r.run(ctx, loaded)
+	err := <-loaded
+	if err != nil {
+		r.Stop()
+	}
+	return err
+}
+
+// Stop ends the watch and returns when it has ended. The endpoints stay in
+// force. It may be called at any time and more than once.
+func (r *Registry) Stop() {
+	r.mu.RLock()
+	stop, stopped := r.stop, r.stopped
+	r.mu.RUnlock()
+	if stop != nil {
+		stop()
+		<-stopped
+	}
+}
+
+// Match returns the endpoints that want events of the type, each once, sorted
+// by name. Endpoints that are paused or disabled are among them.
+func (r *Registry) Match(tenant, eventType string) []*Endpoint {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.index.match(tenant, eventType)
+}
+
+// Get returns an endpoint by name, nil if there is none.
+func (r *Registry) Get(tenant, id string) *Endpoint {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.byKey[tenant+"."+id]
+}
+
+// Len says how many endpoints are in force.
+func (r *Registry) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.byKey)
+}
+
+// Revision returns the last revision of the bucket that was taken in.
+func (r *Registry) Revision() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.revision
+}
+
+// Broken returns what is wrong with documents in the bucket that cannot be put
+// in force, by key. If there was a good one before, that one still is.
+func (r *Registry) Broken() map[string]error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	errs := make(map[string]error, len(r.broken))
+	for key, document := range r.broken {
+		errs[key] = document.err
+	}
+	return errs
+}
+
+// BrokenLen says how many documents are broken, for a gauge.
+func (r *Registry) BrokenLen() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.broken)
+}
+
+// change is one entry of the bucket, decoded. Without an endpoint and an error
+// the key was removed.
+type change struct {
+	key       string
+	endpoint  *Endpoint
+	err       error
+	revision  uint64
+	created   int64
+	unchanged bool
+}
+
+// apply puts changes in force, in order and all at once: an event is matched
+// against the documents before or after them, never against something between.
+func (r *Registry) apply(changes []change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range changes {
+		r.revision = max(r.revision, c.revision)
+		switch {
+		case c.unchanged:
+		case c.err != nil:
+			r.applyBroken(c)
+		default:
+			delete(r.broken, c.key)
+			r.replace(c.key, c.endpoint)
+		}
+	}
+	r.announce()
+}
+
+func (r *Registry) applyBroken(c change) {
+	_, good := r.byKey[c.key]
+	r.log.Warn().Err(c.err).Str("key", c.key).Uint64("revision", c.revision).Bool("last_good_in_force", good).
+		Msg("endpoint document is broken: correct it with jethook endpoint apply")
+	r.broken[c.key] = brokenDocument{err: c.err, revision: c.revision, created: c.created}
+}
+
+// replace puts e, or nothing if e is nil, in the place of the key's endpoint.
+func (r *Registry) replace(key string, e *Endpoint) {
+	if old := r.byKey[key]; old != nil {
+		r.index.remove(old)
+		delete(r.byKey, key)
+	}
+	if e == nil {
+		return
+	}
+	if err := r.index.insert(e); err != nil {
+		// Patterns are validated before, by stricter rules than the index has.
+		r.log.Error().Err(err).Str("key", key).Msg("endpoint cannot be matched")
+		return
+	}
+	r.byKey[key] = e
+}
+
+// retain removes what is not in the bucket any more: the keys that a complete
+// load did not meet. Afterwards the registry is at the given revision, even if
+// that is a lower one, of a bucket made anew.
+func (r *Registry) retain(met map[string]bool, revision uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.byKey {
+		if !met[key] {
+			r.replace(key, nil)
+		}
+	}
+	maps.DeleteFunc(r.broken, func(key string, _ brokenDocument) bool { return !met[key] })
+	r.revision = revision
+	r.announce()
+}
+
+// announce wakes who waits for a change.
+func (r *Registry) announce() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}

@@ -1,0 +1,206 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"jethook/pkg/signature"
+)
+
+func many[T any](n int, make func(i int) T) []T {
+	list := []T{}
+	for i := range n {
+		list = append(list, make(i))
+	}
+	return list
+}
+
+func secrets(texts ...string) []signature.Secret {
+	list := make([]signature.Secret, len(texts))
+	for i, text := range texts {
+		list[i] = signature.Secret(text)
+	}
+	return list
+}
+
+func headers(n int) map[string]string {
+	m := make(map[string]string)
+	for i := range n {
+		m[fmt.Sprintf("X-%d", i)] = "v"
+	}
+	return m
+}
+
+func TestValidateAccepts(t *testing.T) {
+	for name, change := range map[string]func(*Document){
+		"as it is":            func(*Document) {},
+		"most patterns":       func(d *Document) { d.Events = many(64, func(i int) string { return fmt.Sprintf("e%d", i) }) },
+		"description":         func(d *Document) { d.Description = "Ünïcode,\n\ttwo lines" },
+		"longest description": func(d *Document) { d.Description = strings.Repeat("ü", 1024) },
+		"secrets of both":     func(d *Document) { d.Secrets = secrets(testSecret, testPrivateKey) },
+		"v1a":                 func(d *Document) { d.Signing = SigningV1a },
+		"none":                func(d *Document) { d.Signing = SigningNone },
+		"shortest timeout":    func(d *Document) { d.Timeout = Duration(100 * time.Millisecond) },
+		"longest timeout":     func(d *Document) { d.Timeout = Duration(5 * time.Minute) },
+		"no retry":            func(d *Document) { d.Retry.MaxAttempts = 1 },
+		"retry on":            func(d *Document) { d.RetryOn = []int{400, 404, 499} },
+		"shortest wait":       func(d *Document) { d.ExpireAfter = Duration(time.Second) },
+		"longest wait":        func(d *Document) { d.ExpireAfter = Duration(30 * day) },
+		"rate limit":          func(d *Document) { d.RateLimit = &RateLimit{PerSecond: 0.1, Burst: 1} },
+		"highest rate limit":  func(d *Document) { d.RateLimit = &RateLimit{PerSecond: 1e6, Burst: 1e6} },
+		"least in flight":     func(d *Document) { d.MaxInFlight = 1 },
+		"most in flight":      func(d *Document) { d.MaxInFlight = 10000 },
+		"most headers":        func(d *Document) { d.Headers = headers(32) },
+		"odd header":          func(d *Document) { d.Headers = map[string]string{"x_!#$%&'*+.^`|~9": "a\tb é", "Te-St": ""} },
+		"lane":                func(d *Document) { d.Lane = "gold" },
+		"paused":              func(d *Document) { d.Paused = true },
+		"disabled":            func(d *Document) { d.Disabled = &Disabled{Reason: "410 Gone"} },
+	} {
+		d := testDocument()
+		change(&d)
+		if err := d.Validate(Rules{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestValidateRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		field, message string
+		change         func(*Document)
+	}{
+		{"tenant", "is required", func(d *Document) { d.Tenant = "" }},
+		{"tenant", `"Acme" must be 1 to 63`, func(d *Document) { d.Tenant = "Acme" }},
+		{"id", "is required", func(d *Document) { d.ID = "" }},
+		{"id", "must be 1 to 63", func(d *Document) { d.ID = "a.b" }},
+		{"url", "is required", func(d *Document) { d.URL = "" }},
+		{"url", "JETHOOK_ALLOW_HTTP", func(d *Document) { d.URL = "http://example.com" }},
+		{"events", `must list 1 to 64 patterns, such as "order.*", not 0`, func(d *Document) { d.Events = nil }},
+		{"events", "not 65", func(d *Document) { d.Events = many(65, func(i int) string { return fmt.Sprintf("e%d", i) }) }},
+		{"events[1]", "mixes a wildcard", func(d *Document) { d.Events = []string{"a", "b*"} }},
+		{"events[2]", `repeats events[0], "a"`, func(d *Document) { d.Events = []string{"a", "b", "a"} }},
+		{"description", "at most 1024 characters long, not 1025", func(d *Document) { d.Description = strings.Repeat("ü", 1025) }},
+		{"description", "without control characters", func(d *Document) { d.Description = "\x1b[2J" }},
+		{"description", "without control characters", func(d *Document) { d.Description = "\xff" }},
+		{"signing", "v1, v1a or none", func(d *Document) { d.Signing = "v2" }},
+		{"signing", "v1, v1a or none", func(d *Document) { d.Signing = "" }},
+		{"secrets", "must be left out with signing: none", func(d *Document) { d.Signing, d.Secrets = SigningNone, secrets(testSecret) }},
+		{"secrets", "at most 10", func(d *Document) {
+			d.Secrets = many(11, func(int) signature.Secret { return signature.NewSecret() })
+		}},
+		{"secrets[1]", "must begin with whsec_", func(d *Document) { d.Secrets = secrets(testSecret, "CANARY") }},
+		{"secrets[0]", "24 to 64 bytes", func(d *Document) { d.Secrets = secrets("whsec_Q0FOQVJZ") }},
+		{"secrets[0]", "public key cannot sign", func(d *Document) { d.Secrets = secrets(testPublicKey) }},
+		{"secrets[1]", "repeats secrets[0]", func(d *Document) { d.Secrets = secrets(testSecret, testSecret) }},
+		{"timeout", "must be from 100ms to 5m, not 99ms", func(d *Document) { d.Timeout = Duration(99 * time.Millisecond) }},
+		{"timeout", "must be from 100ms to 5m, not 5m1s", func(d *Document) { d.Timeout = Duration(301 * time.Second) }},
+		{"retry.base", "must be from 1ms", func(d *Document) { d.Retry.Base = 0 }},
+		{"retry.factor", "must be from 1 to 100", func(d *Document) { d.Retry.Factor = math.NaN() }},
+		{"retry.max_attempts", "must be from 1 to 100", func(d *Document) { d.Retry.MaxAttempts = 0 }},
+		{"retry.jitter", "full, equal, proportional or none", func(d *Document) { d.Retry.Jitter = "some" }},
+		{"retry.base", "left out", func(d *Document) { d.Retry.Schedule = []time.Duration{time.Second} }},
+		{"retry_on", "at most 32", func(d *Document) { d.RetryOn = many(33, func(i int) int { return 450 + i }) }},
+		{"retry_on[0]", "from 400 to 499, not 399", func(d *Document) { d.RetryOn = []int{399} }},
+		{"retry_on[0]", "from 400 to 499, not 500", func(d *Document) { d.RetryOn = []int{500} }},
+		{"retry_on[0]", "408 is retried anyway", func(d *Document) { d.RetryOn = []int{408} }},
+		{"retry_on[0]", "425 is retried anyway", func(d *Document) { d.RetryOn = []int{425} }},
+		{"retry_on[0]", "429 is retried anyway", func(d *Document) { d.RetryOn = []int{429} }},
+		{"retry_on[0]", "410 disables", func(d *Document) { d.RetryOn = []int{410} }},
+		{"retry_on[1]", "repeats status 404", func(d *Document) { d.RetryOn = []int{404, 404} }},
+		{"expire_after", "must be from 1s to 30d, not 999ms", func(d *Document) { d.ExpireAfter = Duration(999 * time.Millisecond) }},
+		{"expire_after", "must be from 1s to 30d, not 721h", func(d *Document) { d.ExpireAfter = Duration(721 * time.Hour) }},
+		{"rate_limit.per_second", "more than 0", func(d *Document) { d.RateLimit = &RateLimit{PerSecond: 0, Burst: 1} }},
+		{"rate_limit.per_second", "not NaN", func(d *Document) { d.RateLimit = &RateLimit{PerSecond: math.NaN(), Burst: 1} }},
+		{"rate_limit.per_second", "at most 1000000", func(d *Document) { d.RateLimit = &RateLimit{PerSecond: math.Inf(1), Burst: 1} }},
+		{"rate_limit.burst", "from 1 to 1000000, not 0", func(d *Document) { d.RateLimit = &RateLimit{PerSecond: 1} }},
+		{"max_in_flight", "from 1 to 10000, not 0", func(d *Document) { d.MaxInFlight = 0 }},
+		{"max_in_flight", "from 1 to 10000, not 10001", func(d *Document) { d.MaxInFlight = 10001 }},
+		{"headers", "at most 32 headers, not 33", func(d *Document) { d.Headers = headers(33) }},
+		{"headers.", "letters, digits and hyphens", func(d *Document) { d.Headers = map[string]string{"": "v"} }},
+		{"headers.a b", "letters, digits and hyphens", func(d *Document) { d.Headers = map[string]string{"a b": "v"} }},
+		{"headers.:path", "letters, digits and hyphens", func(d *Document) { d.Headers = map[string]string{":path": "v"} }},
+		{"headers.é", "letters, digits and hyphens", func(d *Document) { d.Headers = map[string]string{"é": "v"} }},
+		{"headers.x-env", "same header as X-Env", func(d *Document) { d.Headers = map[string]string{"X-Env": "a", "x-env": "b"} }},
+		{"headers.X", "one line", func(d *Document) { d.Headers = map[string]string{"X": "CANARY\r\nY: z"} }},
+		{"headers.X", "one line", func(d *Document) { d.Headers = map[string]string{"X": "CANARY\x00"} }},
+		{"headers.X", "one line", func(d *Document) { d.Headers = map[string]string{"X": "CANARY\x7f"} }},
+		{"headers.X", "at most 4096", func(d *Document) { d.Headers = map[string]string{"X": strings.Repeat("CANARY", 1000)} }},
+		{"lane", "must be 1 to 63", func(d *Document) { d.Lane = "" }},
+		{"lane", "must be 1 to 63", func(d *Document) { d.Lane = "Gold" }},
+		{"ordered", "does not support ordered endpoints yet", func(d *Document) { d.Ordered = true }},
+		{"disabled.reason", "without control", func(d *Document) { d.Disabled = &Disabled{Reason: "\x00"} }},
+	} {
+		t.Run(tt.field+" "+tt.message, func(t *testing.T) {
+			d := testDocument()
+			tt.change(&d)
+			err := d.Validate(Rules{})
+			var problems Problems
+			if !errors.As(err, &problems) || len(problems) != 1 {
+				t.Fatalf("Validate() = %v, want one problem", err)
+			}
+			if p := problems[0]; p.Field != tt.field || !strings.Contains(p.Message, tt.message) {
+				t.Errorf("got %s: %s", p.Field, p.Message)
+			}
+			if strings.Contains(err.Error(), "CANARY") {
+				t.Errorf("the error repeats the value: %v", err)
+			}
+		})
+	}
+}
+
+// The header names that would let a document forge or smuggle requests, in
+// three spellings each.
+func TestValidateRefusesOwnHeaders(t *testing.T) {
+	for _, name := range []string{
+		"Host", "Content-Length", "Transfer-Encoding", "TE", "Trailer", "Connection", "Keep-Alive", "Upgrade", "Expect",
+		"Content-Type", "User-Agent", "Accept-Encoding", "Proxy-Authorization", "Proxy-Connection", "Proxy-",
+		"webhook-id", "webhook-signature", "webhook-x", "Nats-Msg-Id", "Nats-Schedule",
+	} {
+		for _, spelling := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
+			d := testDocument()
+			d.Headers = map[string]string{spelling: "v"}
+			if err := d.Validate(Rules{}); err == nil || !strings.Contains(err.Error(), "cannot be replaced") {
+				t.Errorf("header %s: %v, want it refused", spelling, err)
+			}
+		}
+	}
+}
+
+func TestValidateReportsEverything(t *testing.T) {
+	var problems Problems
+	if err := (Document{}).Validate(Rules{}); !errors.As(err, &problems) {
+		t.Fatalf("got %v, want Problems", err)
+	}
+	var fields []string
+	for _, p := range problems {
+		fields = append(fields, p.Field)
+	}
+	want := []string{"tenant", "id", "url", "events", "signing", "timeout", "expire_after", "retry.max_delay", "max_in_flight", "lane"}
+	if !slices.Equal(fields, want) {
+		t.Errorf("got problems with %v, want %v", fields, want)
+	}
+}
+
+func TestValidateAllowsHTTP(t *testing.T) {
+	d := testDocument()
+	d.URL = "http://example.com/hook"
+	if err := d.Validate(Rules{AllowHTTP: true}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNotInForce(t *testing.T) {
+	d := testDocument()
+	if fields := d.NotInForce(); len(fields) != 0 {
+		t.Errorf("a default document has %v not in force", fields)
+	}
+	d.RateLimit, d.MaxInFlight, d.Lane, d.Paused = &RateLimit{1, 1}, 1, "gold", true
+	if fields := d.NotInForce(); !slices.Equal(fields, []string{"rate_limit", "max_in_flight", "lane"}) {
+		t.Errorf("got %v", fields)
+	}
+}

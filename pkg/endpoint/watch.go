@@ -1,0 +1,289 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/retry"
+)
+
+const (
+	// loadStall bounds the wait for the next document of a load.
+	loadStall = 15 * time.Second
+	// statusTimeout bounds one look at the bucket's status.
+	statusTimeout = 5 * time.Second
+	// batchSize is how many documents are decoded and put in force at a time.
+	batchSize = 4096
+)
+
+// rewatch says how soon a watch that ended is started again.
+var rewatch = retry.Policy{
+	Base: 100 * time.Millisecond, Factor: 2, MaxDelay: 5 * time.Second, MaxAttempts: 100, Jitter: retry.JitterEqual,
+}
+
+// run watches until ctx ends, again and again if need be. The outcome of the
+// first load goes to loaded, and if it failed, that is the end.
+func (r *Registry) run(ctx context.Context, loaded chan<- error) {
+	defer close(r.stopped)
+	failed := 0
+	ready := func() {
+		failed = 0
+		if loaded != nil {
+			loaded <- nil
+			loaded = nil
+		}
+	}
+	for {
+		err := r.watch(ctx, ready)
+		if loaded != nil {
+			loaded <- fmt.Errorf("load endpoints from bucket %s: %w", r.kv.Bucket(), err)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		failed++
+		if failed == 1 {
+			r.log.Warn().Err(err).Msg("watch of endpoints ended: starting it again, with the known endpoints in force")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rewatch.Delay(failed, rand.Float64)):
+		}
+	}
+}
+
+// bucketState is what tells whether a watch still follows its bucket.
+type bucketState struct {
+	created  time.Time
+	revision uint64
+}
+
+func (r *Registry) state(ctx context.Context) (bucketState, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	status, err := r.kv.Status(ctx)
+	if err != nil {
+		return bucketState{}, err
+	}
+	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return bucketState{}, fmt.Errorf("bucket status of type %T has no stream info", status)
+	}
+	info := bucket.StreamInfo()
+	return bucketState{created: info.Created, revision: info.State.LastSeq}, nil
+}
+
+// watch loads the bucket, calls ready and follows it until the watch ends or
+// is found dead. It always returns an error: what ended it.
+func (r *Registry) watch(ctx context.Context, ready func()) error {
+	start, err := r.state(ctx)
+	if err != nil {
+		return err
+	}
+	// The watcher would outlive its Stop if its context did not end.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watcher, err := r.kv.WatchAll(ctx)
+	if err != nil {
+		return err
+	}
+	defer endWatch(watcher)
+	if err := r.load(ctx, watcher.Updates(), start); err != nil {
+		return err
+	}
+	ready()
+	return r.follow(ctx, watcher.Updates(), start)
+}
+
+// endWatch takes what the watcher still sends, because it blocks until it can.
+func endWatch(watcher jetstream.KeyWatcher) {
+	// An error means that the subscription is gone already.
+	_ = watcher.Stop()
+	timeout := time.After(statusTimeout)
+	for {
+		select {
+		case _, open := <-watcher.Updates():
+			if !open {
+				return
+			}
+		case <-timeout:
+			return
+		}
+	}
+}
+
+var errWatchClosed = errors.New("the subscription was closed")
+
+// load takes in everything up to the marker that follows the last document.
+func (r *Registry) load(ctx context.Context, updates <-chan jetstream.KeyValueEntry, start bucketState) error {
+	began := time.Now()
+	met := make(map[string]bool)
+	revision := start.revision
+	batch := make([]jetstream.KeyValueEntry, 0, batchSize)
+	stall := time.NewTimer(loadStall)
+	defer stall.Stop()
+	for complete := false; !complete; {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-stall.C:
+			return fmt.Errorf("no document came for %s", loadStall)
+		case entry, open := <-updates:
+			if !open {
+				return errWatchClosed
+			}
+			if complete = entry == nil; !complete {
+				met[entry.Key()] = entry.Operation() == jetstream.KeyValuePut
+				revision = max(revision, entry.Revision())
+				batch = append(batch, entry)
+			}
+		}
+		if complete || len(batch) == batchSize {
+			r.apply(r.decode(batch))
+			batch = batch[:0]
+			stall.Reset(loadStall)
+		}
+	}
+	r.retain(met, revision)
+	r.log.Info().Int("endpoints", r.Len()).Int("broken", r.BrokenLen()).Dur("took", time.Since(began)).Msg("endpoints loaded")
+	return nil
+}
+
+// follow takes in changes, several at a time when they come fast.
+func (r *Registry) follow(ctx context.Context, updates <-chan jetstream.KeyValueEntry, start bucketState) error {
+	check := time.NewTicker(r.checkEvery)
+	defer check.Stop()
+	var behind lag
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case entry, open := <-updates:
+			if !open {
+				return errWatchClosed
+			}
+			r.apply(r.decode(pending(entry, updates)))
+		case <-check.C:
+			if err := r.check(ctx, start, &behind); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// pending returns the entry and those that wait behind it.
+func pending(entry jetstream.KeyValueEntry, updates <-chan jetstream.KeyValueEntry) []jetstream.KeyValueEntry {
+	batch := []jetstream.KeyValueEntry{entry}
+	for range len(updates) {
+		if next := <-updates; next != nil {
+			batch = append(batch, next)
+		}
+	}
+	return batch
+}
+
+// lag is what the last check found: whether the watch was behind its bucket,
+// and at which revision.
+type lag struct {
+	found bool
+	at    uint64
+}
+
+// check compares the registry with its bucket. The subscription does not tell
+// when its consumer or its stream is gone, and after a server's restart it
+// would be quiet for many seconds. A watch that is behind at the same revision
+// twice in a row stands still.
+func (r *Registry) check(ctx context.Context, start bucketState, last *lag) error {
+	now, err := r.state(ctx)
+	if err != nil {
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return errors.New("the bucket was deleted")
+		}
+		return nil // The server is away; the next check says more.
+	}
+	seen := r.Revision()
+	if !now.created.Equal(start.created) || now.revision < seen {
+		return errors.New("the bucket was made anew")
+	}
+	before := *last
+	*last = lag{found: now.revision > seen, at: seen}
+	if last.found && before == *last {
+		return fmt.Errorf("it stands still at revision %d, the bucket is at %d", seen, now.revision)
+	}
+	return nil
+}
+
+// decode decodes entries on all processors and returns them in their order.
+func (r *Registry) decode(entries []jetstream.KeyValueEntry) []change {
+	changes := make([]change, len(entries))
+	workers := min(runtime.GOMAXPROCS(0), (len(entries)+63)/64)
+	if workers <= 1 {
+		for i, entry := range entries {
+			changes[i] = r.decodeEntry(entry)
+		}
+		return changes
+	}
+	var wg sync.WaitGroup
+	for n := range workers {
+		wg.Go(func() {
+			for i := n; i < len(entries); i += workers {
+				changes[i] = r.decodeEntry(entries[i])
+			}
+		})
+	}
+	wg.Wait()
+	return changes
+}
+
+// decodeEntry reads the registry without its lock, which is safe where nobody
+// else writes to it: changes are decoded and applied by one goroutine in turn.
+func (r *Registry) decodeEntry(entry jetstream.KeyValueEntry) change {
+	c := change{key: entry.Key(), revision: entry.Revision(), created: entry.Created().UnixNano()}
+	if entry.Operation() != jetstream.KeyValuePut {
+		return c
+	}
+	if c.unchanged = r.knows(c); c.unchanged {
+		return c
+	}
+	c.endpoint, c.err = compileEntry(c.key, entry.Value())
+	if c.err == nil {
+		c.endpoint.Revision, c.endpoint.created = c.revision, c.created
+	}
+	return c
+}
+
+// knows says whether the very same entry was taken in before, by an earlier
+// watch. Then its endpoint stays the same too, and a broken one is not logged
+// again.
+func (r *Registry) knows(c change) bool {
+	if b, found := r.broken[c.key]; found {
+		return b.revision == c.revision && b.created == c.created
+	}
+	e := r.byKey[c.key]
+	return e != nil && e.Revision == c.revision && e.created == c.created
+}
+
+// compileEntry accepts plain http: whether that is allowed was decided when
+// the document was written, and dropping it here would drop its events.
+func compileEntry(key string, value []byte) (*Endpoint, error) {
+	d, err := Decode(value, Rules{AllowHTTP: true})
+	if err != nil {
+		return nil, err
+	}
+	if key != documentKey(d.Tenant, d.ID) {
+		return nil, fmt.Errorf("the document under key %s names itself %s", key, d.Name())
+	}
+	return Compile(d)
+}
+
+// documentKey returns the key of an endpoint in the bucket.
+func documentKey(tenant, id string) string { return tenant + "." + id }
