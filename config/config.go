@@ -1,0 +1,169 @@
+// Package config promises that the environment is read once, whole and
+// strictly: every variable has a default and a check, and one that jethook does
+// not know is an error that names the nearest one it does.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+	"github.com/rs/zerolog"
+
+	"jethook/pkg/natsconn"
+	"jethook/pkg/nearest"
+	"jethook/streams"
+)
+
+// Config is what the environment says: NATS_* as the nats tools read them, and
+// JETHOOK_*.
+type Config struct {
+	NATS natsconn.Options `ignored:"true"`
+
+	Namespace      string        `default:"webhooks" desc:"first token of every subject, and in capitals the start of every stream's name"`
+	HTTPAddr       string        `split_words:"true" default:"127.0.0.1:8080" desc:"where /healthz, /readyz and /metrics are served"`
+	DataDir        string        `split_words:"true" default:"./data" desc:"where the embedded NATS server keeps its store"`
+	NATSListen     string        `split_words:"true" default:"127.0.0.1:4222" desc:"where the embedded NATS server listens"`
+	NATSSync       string        `split_words:"true" default:"always" desc:"when the embedded server's writes reach the disk: always, or an interval such as 1s"`
+	EndpointsFile  string        `split_words:"true" desc:"endpoint documents applied at start and whenever the file changes"`
+	StreamReplicas int           `split_words:"true" default:"1" desc:"copies of each stream in a NATS cluster: 1, 3 or 5"`
+	MaxInFlight    int           `split_words:"true" default:"256" desc:"attempts at a time in this replica"`
+	Lanes          []string      `desc:"lanes that this replica serves; this version has one, default"`
+	EgressAllow    []Prefix      `split_words:"true" desc:"networks beyond the public internet that deliveries may reach, such as 127.0.0.0/8 in a trial"`
+	AllowHTTP      bool          `split_words:"true" default:"false" desc:"accept endpoints with http:// addresses"`
+	MasterKeys     string        `split_words:"true" desc:"key ring that seals secrets; this version cannot seal and refuses it"`
+	LogLevel       zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn, error"`
+	LogFormat      string        `split_words:"true" default:"" desc:"json or console; console on a terminal when unset"`
+	ShutdownGrace  time.Duration `split_words:"true" default:"25s" desc:"how long running attempts may take to finish after SIGTERM"`
+}
+
+const prefix = "JETHOOK"
+
+// Load reads and checks the environment.
+func Load() (Config, error) {
+	var c Config
+	if err := unknown(); err != nil {
+		return Config{}, err
+	}
+	if err := envconfig.Process("NATS", &c.NATS); err != nil {
+		return Config{}, fmt.Errorf("environment: %w", err)
+	}
+	if err := envconfig.Process(prefix, &c); err != nil {
+		return Config{}, explain(err)
+	}
+	return c, c.Validate()
+}
+
+// Validate returns all that is wrong with the configuration.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(ok bool, name, value, allowed string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s_%s=%q: %s", prefix, name, value, allowed))
+		}
+	}
+	err := streams.CheckName(c.Namespace)
+	check(err == nil, "NAMESPACE", c.Namespace, fmt.Sprint(err))
+	_, err = c.SyncInterval()
+	check(err == nil, "NATS_SYNC", c.NATSSync, "must be always, or an interval from 1ms to 1h such as 1s")
+	check(hostPort(c.HTTPAddr), "HTTP_ADDR", c.HTTPAddr, "must be host:port, such as 127.0.0.1:8080")
+	check(hostPort(c.NATSListen), "NATS_LISTEN", c.NATSListen, "must be host:port, such as 127.0.0.1:4222")
+	check(slices.Contains([]int{1, 3, 5}, c.StreamReplicas), "STREAM_REPLICAS", fmt.Sprint(c.StreamReplicas), "must be 1, 3 or 5")
+	check(c.MaxInFlight >= 1 && c.MaxInFlight <= 10000, "MAX_IN_FLIGHT", fmt.Sprint(c.MaxInFlight), "must be 1 to 10000")
+	check(len(c.Lanes) == 0 || slices.Equal(c.Lanes, []string{"default"}), "LANES", strings.Join(c.Lanes, ","), "this version has one lane, default")
+	check(c.MasterKeys == "", "MASTER_KEYS", "***", "this version cannot seal secrets: unset it, and keep the bucket of endpoints to those who may read them")
+	check(slices.Contains([]string{"", "json", "console"}, c.LogFormat), "LOG_FORMAT", c.LogFormat, "must be json or console")
+	check(c.ShutdownGrace >= 0 && c.ShutdownGrace <= time.Hour, "SHUTDOWN_GRACE", c.ShutdownGrace.String(), "must be 0 to 1h")
+	return errors.Join(errs...)
+}
+
+// SyncInterval returns how often the embedded server syncs; 0 is always.
+func (c Config) SyncInterval() (time.Duration, error) {
+	if c.NATSSync == "always" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(c.NATSSync)
+	if err != nil || d < time.Millisecond || d > time.Hour {
+		return 0, fmt.Errorf("%q is neither always nor an interval from 1ms to 1h", c.NATSSync)
+	}
+	return d, nil
+}
+
+// Allowed returns the networks of EgressAllow.
+func (c Config) Allowed() []netip.Prefix {
+	prefixes := make([]netip.Prefix, 0, len(c.EgressAllow))
+	for _, p := range c.EgressAllow {
+		prefixes = append(prefixes, p.Prefix)
+	}
+	return prefixes
+}
+
+// Prefix is a network in CIDR notation; an address alone is that one address.
+type Prefix struct{ netip.Prefix }
+
+// UnmarshalText reads a network or an address.
+func (p *Prefix) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	if addr, err := netip.ParseAddr(s); err == nil {
+		p.Prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a network such as 10.0.0.0/8 or an address", s)
+	}
+	p.Prefix = prefix.Masked()
+	return nil
+}
+
+// Variables lists the names of all JETHOOK_ variables.
+func Variables() []string {
+	var names []string
+	for _, v := range describe() {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+// orchestrated are the variables that Kubernetes sets in every container beside
+// a Service that is called jethook. They are not ours, and no mistake.
+var orchestrated = regexp.MustCompile(`^JETHOOK_(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)$`)
+
+func unknown() error {
+	known := Variables()
+	var errs []error
+	for _, line := range os.Environ() {
+		name, _, _ := strings.Cut(line, "=")
+		if !strings.HasPrefix(name, prefix+"_") || slices.Contains(known, name) || orchestrated.MatchString(name) {
+			continue
+		}
+		err := fmt.Errorf("unknown variable %s", name)
+		if near := nearest.Of(name, known); near != "" {
+			err = fmt.Errorf("%w: did you mean %s?", err, near)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// explain names the variable and what it takes, where envconfig would name a
+// field of ours.
+func explain(err error) error {
+	var parse *envconfig.ParseError
+	if !errors.As(err, &parse) {
+		return fmt.Errorf("environment: %w", err)
+	}
+	return fmt.Errorf("%s=%q: %w", parse.KeyName, parse.Value, parse.Err)
+}
+
+func hostPort(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	return err == nil && port != ""
+}

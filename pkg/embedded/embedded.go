@@ -1,0 +1,128 @@
+// Package embedded promises a NATS server with JetStream inside this process,
+// whose acknowledged messages survive the machine's crash, or an error that
+// says what to set.
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rs/zerolog"
+)
+
+// Options say where the server keeps its store and where it listens.
+type Options struct {
+	DataDir string        // the store lies in nats/ below it
+	Listen  string        // host:port for the nats CLI and for other replicas; port 0 is any
+	Sync    time.Duration // 0: every publish is on the disk before it is acknowledged; else the interval
+	Logger  zerolog.Logger
+}
+
+// Server is a running server.
+type Server struct {
+	*server.Server
+	lock *os.File
+}
+
+// Start starts a server and returns when it accepts connections.
+func Start(o Options) (*Server, error) {
+	host, port, err := address(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	store := filepath.Join(o.DataDir, "nats")
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w: set JETHOOK_DATA_DIR to one that can be written", err)
+	}
+	lock, err := lockStore(store)
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(o, host, port, store)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &Server{s, lock}, nil
+}
+
+func start(o Options, host string, port int, store string) (*server.Server, error) {
+	s, err := server.NewServer(&server.Options{
+		ServerName:   "jethook",
+		Host:         host,
+		Port:         port,
+		JetStream:    true,
+		StoreDir:     store,
+		SyncAlways:   o.Sync == 0,
+		SyncInterval: o.Sync,
+		NoSigs:       true,
+
+		DisableJetStreamBanner: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS server: %w", err)
+	}
+	s.SetLoggerV2(logger{o.Logger}, false, false, false)
+	s.Start()
+	const patience = 30 * time.Second // a large store is read before the server is ready
+	if !s.ReadyForConnections(patience) {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, fmt.Errorf("embedded NATS server: not ready after %s: see its messages above", patience)
+	}
+	return s, nil
+}
+
+// URL returns where the server can be reached.
+func (s *Server) URL() string { return s.ClientURL() }
+
+// Stop shuts the server down and returns when its store is closed.
+func (s *Server) Stop() error {
+	s.Shutdown()
+	s.WaitForShutdown()
+	if err := s.lock.Close(); err != nil {
+		return fmt.Errorf("release the store's lock: %w", err)
+	}
+	return nil
+}
+
+// address splits and tries the address, because the server itself would only
+// log that it cannot listen.
+func address(listen string) (host string, port int, err error) {
+	l, err := net.Listen("tcp", listen) //nolint:noctx // returns at once
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return "", 0, fmt.Errorf("cannot listen on %s, the port is taken: to join the NATS server or the jethook that runs there set NATS_URL=nats://%s, or set JETHOOK_NATS_LISTEN to a free address", listen, listen)
+		}
+		return "", 0, fmt.Errorf("cannot listen on %s: set JETHOOK_NATS_LISTEN to a host:port of this machine (%w)", listen, err)
+	}
+	host, _, err = net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, errors.Join(err, l.Close())
+	}
+	port = l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		return "", 0, fmt.Errorf("try %s: %w", net.JoinHostPort(host, strconv.Itoa(port)), err)
+	}
+	return host, port, nil
+}
+
+// lockStore keeps a second server away from the store: two on one store
+// destroy it. The lock goes with the process, however it ends.
+func lockStore(store string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(store, "jethook.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the store: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		err = fmt.Errorf("the store %s is in use by another jethook: set NATS_URL to join that one as a replica, or JETHOOK_DATA_DIR to a directory of its own (%w)", store, err)
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,120 @@
+// Package natsconn promises a connection to NATS made the way the nats tools
+// make theirs, that comes back by itself, or an error that says what to do.
+package natsconn
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"github.com/synadia-io/orbit.go/natscontext"
+)
+
+// Options say where NATS is and who we are, under the names that the nats
+// tools give to the environment variables.
+type Options struct {
+	URL      string `desc:"servers, separated by commas"`
+	Context  string `desc:"a context that the nats CLI saved"`
+	Creds    string `desc:"file with a JWT and its key"`
+	Nkey     string `desc:"file with an nkey seed"`
+	User     string `desc:"user name"`
+	Password string `desc:"password"`
+	Token    string `desc:"token"`
+	CA       string `desc:"file with the certificates to trust"`
+	Cert     string `desc:"file with the client's certificate"`
+	Key      string `desc:"file with the client's key"`
+}
+
+// Named reports whether a server is named at all.
+func (o Options) Named() bool { return o.URL != "" || o.Context != "" }
+
+// Connect connects under the given client name. The first connection must
+// succeed; a lost one is made again for ever.
+func Connect(o Options, name string, log zerolog.Logger) (*nats.Conn, error) {
+	options, err := o.options()
+	if err != nil {
+		return nil, err
+	}
+	options = append(options, Durable(name, log)...)
+	url := o.URL
+	if url == "" {
+		url = nats.DefaultURL
+	}
+	var nc *nats.Conn
+	if o.URL == "" && o.Context != "" {
+		url = "context " + o.Context
+		nc, _, err = natscontext.Connect(o.Context, options...)
+	} else {
+		nc, err = nats.Connect(url, options...)
+	}
+	if err != nil {
+		return nil, explain(url, err)
+	}
+	return nc, nil
+}
+
+// Durable returns the options of every connection of ours: reconnect for ever,
+// notice a dead peer, and say so in the log.
+func Durable(name string, log zerolog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.IgnoreAuthErrorAbort(), // credentials are rotated while we run
+		nats.PingInterval(20 * time.Second),
+		nats.Timeout(5 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn().Err(err).Msg("lost the connection to NATS, reconnecting")
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info().Str("server", nc.ConnectedUrlRedacted()).Msg("reconnected to NATS")
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Warn().Err(err).Msg("NATS reports an error")
+		}),
+	}
+}
+
+func (o Options) options() ([]nats.Option, error) {
+	var options []nats.Option
+	if o.Creds != "" {
+		options = append(options, nats.UserCredentials(o.Creds))
+	}
+	if o.Nkey != "" {
+		option, err := nats.NkeyOptionFromSeed(o.Nkey)
+		if err != nil {
+			return nil, fmt.Errorf("NATS_NKEY: %w", err)
+		}
+		options = append(options, option)
+	}
+	if o.User != "" {
+		options = append(options, nats.UserInfo(o.User, o.Password))
+	}
+	if o.Token != "" {
+		options = append(options, nats.Token(o.Token))
+	}
+	if o.CA != "" {
+		options = append(options, nats.RootCAs(o.CA))
+	}
+	switch {
+	case o.Cert != "" && o.Key != "":
+		options = append(options, nats.ClientCert(o.Cert, o.Key))
+	case o.Cert != "" || o.Key != "":
+		return nil, errors.New("NATS_CERT and NATS_KEY go together: set both")
+	}
+	return options, nil
+}
+
+func explain(url string, err error) error {
+	switch {
+	case errors.Is(err, nats.ErrNoServers):
+		return fmt.Errorf("cannot reach NATS at %s: start `jethook serve` or nats-server, or set NATS_URL or NATS_CONTEXT (%w)", redact(url), err)
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
+		return fmt.Errorf("NATS at %s refuses these credentials: set NATS_CREDS, NATS_NKEY, NATS_USER and NATS_PASSWORD, or NATS_TOKEN (%w)", redact(url), err)
+	}
+	return fmt.Errorf("connect to NATS at %s: %w", redact(url), err)
+}
