@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+)
+
+// consumer feeds the messages of one durable consumer to the pool, and keeps
+// doing so through whatever becomes of the consumer, the server or the
+// connection.
+type consumer struct {
+	w       *Worker
+	stream  string
+	durable string
+	handle  func(*message)
+	log     zerolog.Logger
+
+	floor   atomic.Uint64 // every message up to here was acked
+	crowded atomic.Bool   // too many messages are pending
+	running atomic.Bool   // the last fetch went well
+	again   trouble
+}
+
+const (
+	// fetchFor is how long one fetch waits for messages. A stop waits as long,
+	// because what the server has sent by then must be handed back.
+	fetchFor = time.Second
+	// crowd is how many pending messages cost the server nothing to speak of.
+	// Beyond it, waits become schedules.
+	crowd = 10000
+	// lookEvery is how often the consumer's state is looked at.
+	lookEvery = 2 * time.Second
+)
+
+// run feeds the pool until ctx ends.
+func (c *consumer) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := c.consume(ctx)
+		c.running.Store(false)
+		if err == nil {
+			return
+		}
+		c.again.wait(ctx, c.log, err, "consumer stopped, starting it again")
+	}
+}
+
+// consume fetches until something goes wrong or ctx ends.
+func (c *consumer) consume(ctx context.Context) error {
+	js, err := c.find(ctx)
+	if err != nil {
+		return err
+	}
+	batch := 1
+	for ctx.Err() == nil {
+		n := c.w.pool.slots.take(ctx, batch)
+		got, err := c.fetch(ctx, js, n)
+		c.w.pool.slots.give(n - got)
+		if err != nil {
+			return err
+		}
+		c.running.Store(true)
+		c.again.over(c.log, "consumer runs again")
+		// Ask for more while the fetches come back full, so that a quiet
+		// consumer does not keep slots from a busy one.
+		if got == n {
+			batch = min(2*batch, c.w.pool.slots.size)
+		} else {
+			batch = max(1, got)
+		}
+	}
+	return nil
+}
+
+// fetch hands up to n messages to the pool, for which n slots were taken, and
+// returns for how many it used them.
+func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (used int, err error) {
+	if n == 0 {
+		return 0, nil
+	}
+	batch, err := js.Fetch(n, jetstream.FetchMaxWait(fetchFor))
+	if err != nil {
+		return 0, fmt.Errorf("fetch: %w", err)
+	}
+	for raw := range batch.Messages() {
+		m, err := newMessage(raw, time.Now())
+		if err != nil {
+			return used, err
+		}
+		if ctx.Err() != nil {
+			c.w.handBack(m)
+			continue
+		}
+		used++
+		c.w.pool.run(work{m, c.handle})
+	}
+	if err := batch.Error(); err != nil {
+		return used, fmt.Errorf("fetch: %w", err)
+	}
+	return used, nil
+}
+
+// find looks the durable consumer up, and has it made again if it is gone.
+func (c *consumer) find(ctx context.Context) (jetstream.Consumer, error) {
+	js, err := c.w.js.Consumer(ctx, c.stream, c.durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err := c.w.restore(ctx, c.durable, c.floor.Load()); err != nil {
+			return nil, fmt.Errorf("make consumer %s again: %w", c.durable, err)
+		}
+		js, err = c.w.js.Consumer(ctx, c.stream, c.durable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up consumer %s: %w", c.durable, err)
+	}
+	c.note(js.CachedInfo())
+	return js, nil
+}
+
+// look looks at the consumer's state now and then, until ctx ends.
+func (c *consumer) look(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		js, err := c.w.js.Consumer(ctx, c.stream, c.durable)
+		if err != nil {
+			continue // run meets the same trouble, and reports it
+		}
+		c.note(js.CachedInfo())
+	}
+}
+
+func (c *consumer) note(info *jetstream.ConsumerInfo) {
+	c.floor.Store(info.AckFloor.Stream)
+	c.crowded.Store(info.NumAckPending > crowd)
+	c.w.metrics.Consumer(c.durable, info.NumPending, info.NumAckPending)
+}

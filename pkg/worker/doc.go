@@ -1,0 +1,16 @@
+// Package worker promises that every event and delivery handed to it ends in an
+// outcome, that an outcome which must be remembered is stored before the
+// message is acked, and that a replica which dies holding messages delays them
+// and loses nothing.
+//
+// The way of a message, a file each:
+//
+//	consumer   fetches no more messages than there are free slots
+//	pool       runs each in a slot of its own
+//	handle     reads a message as deliveries
+//	attempt    makes one attempt and settles what came of it
+//	outbox     stores deliveries and dead letters until NATS has them
+//	message    acks or hands back: the one place where that is decided
+//	naks       sends delayed naks in bursts
+//	keepalive  tells NATS what is still being worked on
+package worker

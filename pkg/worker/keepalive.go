@@ -1,0 +1,31 @@
+package worker
+
+import (
+	"context"
+	"time"
+)
+
+// AckWait is ten seconds: what a killed replica held comes to the others soon.
+// A message that is worked on for longer is kept by telling the server so.
+const keepEvery = 2 * time.Second
+
+// keepalive sends InProgress for what has been worked on for a while, until ctx
+// ends.
+func (w *Worker) keepalive(ctx context.Context) {
+	ticker := time.NewTicker(keepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			w.pool.each(func(m *message) {
+				last := m.progress.Load()
+				// A message that matches several endpoints sits in several seats.
+				if now.UnixNano()-last >= int64(keepEvery) && m.progress.CompareAndSwap(last, now.UnixNano()) {
+					w.complain(m.InProgress(), "progress")
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// message is a message in our hands until it is acked or handed back.
+type message struct {
+	jetstream.Msg
+	seq      uint64    // in its stream
+	handed   uint64    // how often it was handed out, this time included
+	stored   time.Time // when its stream stored it
+	progress atomic.Int64
+	parts    atomic.Int32 // deliveries that are not settled yet
+	failed   atomic.Bool  // one of them could not be settled
+}
+
+func newMessage(m jetstream.Msg, now time.Time) (*message, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("message on %s: %w", m.Subject(), err)
+	}
+	msg := &message{Msg: m, seq: meta.Sequence.Stream, handed: meta.NumDelivered, stored: meta.Timestamp}
+	msg.progress.Store(now.UnixNano())
+	return msg, nil
+}
+
+// finish settles the last part of a message: the one place where it is acked or
+// handed back. It is acked when all its parts were settled, because what had to
+// be remembered is stored by then.
+func (w *Worker) finish(m *message, settled bool) {
+	if !settled {
+		m.failed.Store(true)
+	}
+	if m.parts.Add(-1) > 0 {
+		return
+	}
+	if m.failed.Load() {
+		w.handBack(m)
+		return
+	}
+	w.complain(m.Ack(), "ack")
+}
+
+// handBack returns a message for somebody else to work on now.
+func (w *Worker) handBack(m *message) { w.complain(m.Nak(), "nak") }
+
+// complain logs that an ack or a nak could not be sent. Nothing is lost by
+// that: the message comes again when AckWait ends.
+func (w *Worker) complain(err error, what string) {
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		w.log.Warn().Err(err).Str("what", what).Msg("could not answer for a message, it will come again")
+	}
+}

@@ -1,0 +1,128 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/delivery"
+)
+
+const (
+	// shortWait is up to where a wait is a delayed nak; a longer one is a
+	// schedule, which costs the consumer nothing.
+	shortWait = time.Minute
+	// publishTimeout bounds one try to publish. A new leader is elected in less.
+	publishTimeout = 10 * time.Second
+)
+
+// store stores the delivery's present state for its next attempt, and returns
+// when NATS has it. It tries until ctx ends. msgID makes a repetition harmless.
+func (w *Worker) store(ctx context.Context, d *delivery.Delivery, lane, msgID string) error {
+	m, err := w.stored(d, lane, msgID)
+	if err != nil {
+		return err
+	}
+	return w.publish(ctx, m)
+}
+
+// stored returns the message that store publishes.
+func (w *Worker) stored(d *delivery.Delivery, lane, msgID string) (*nats.Msg, error) {
+	target := w.names.Delivery(lane, d.Event.Tenant, d.Endpoint)
+	wait := time.Until(d.State.Due)
+	subject := target
+	scheduled := w.schedules && (wait > shortWait || wait > time.Second && w.deliver.crowded.Load())
+	if scheduled {
+		subject = w.names.Scheduled(d.Event.Tenant, d.Endpoint, d.Event.ID, d.State.Origin)
+	}
+	m, err := d.Encode(subject, w.js.Conn().MaxPayload())
+	if err != nil {
+		return nil, err
+	}
+	m.Header.Set(jetstream.MsgIDHeader, msgID)
+	if scheduled {
+		// The client's own option rounds down to whole seconds.
+		m.Header.Set("Nats-Schedule", "@at "+d.State.Due.UTC().Format(time.RFC3339Nano))
+		m.Header.Set("Nats-Schedule-Target", target)
+	}
+	return m, nil
+}
+
+// publish publishes until NATS has the message, ctx ends, or it is clear that
+// NATS will never take it. A message that we hold meanwhile is kept alive.
+func (w *Worker) publish(ctx context.Context, m *nats.Msg) error {
+	for {
+		err := w.publishOnce(ctx, m)
+		if err == nil {
+			w.storing.over(w.log, "NATS stores deliveries again")
+			return nil
+		}
+		if permanent(err) || ctx.Err() != nil {
+			return fmt.Errorf("store %s: %w", m.Subject, err)
+		}
+		w.metrics.StoreFailed()
+		w.storing.wait(ctx, w.log, err, "NATS does not store a delivery, trying until it does")
+	}
+}
+
+func (w *Worker) publishOnce(ctx context.Context, m *nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	_, err := w.js.PublishMsg(ctx, m)
+	return err
+}
+
+// publishAll publishes many messages at once, as publish does one.
+func (w *Worker) publishAll(ctx context.Context, messages []*nats.Msg) error {
+	const flight = 256
+	for len(messages) > 0 {
+		n := min(flight, len(messages))
+		if err := w.publishFlight(ctx, messages[:n]); err != nil {
+			return err
+		}
+		messages = messages[n:]
+	}
+	return nil
+}
+
+func (w *Worker) publishFlight(ctx context.Context, messages []*nats.Msg) error {
+	acks := make([]jetstream.PubAckFuture, len(messages))
+	for i, m := range messages {
+		ack, err := w.js.PublishMsgAsync(m)
+		if err != nil {
+			ack = nil // told apart below: this one is published anew
+		}
+		acks[i] = ack
+	}
+	timer := time.NewTimer(publishTimeout)
+	defer timer.Stop()
+	for i, ack := range acks {
+		if ack != nil {
+			select {
+			case <-ack.Ok():
+				continue
+			case <-ack.Err():
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		if err := w.publish(ctx, messages[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// permanent reports whether publishing again can never go well.
+func permanent(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		const tooLarge = 10054 // message size exceeds maximum allowed
+		return api.ErrorCode == tooLarge
+	}
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) || errors.Is(err, nats.ErrBadSubject)
+}
