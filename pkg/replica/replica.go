@@ -1,0 +1,184 @@
+// Package replica promises a whole replica: everything that one command starts,
+// in the order in which it must start, and stopped in the opposite one.
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"jethook/pkg/deadletter"
+	"jethook/pkg/egress"
+	"jethook/pkg/embedded"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/natsconn"
+	"jethook/pkg/telemetry"
+	"jethook/pkg/webhook"
+	"jethook/pkg/worker"
+	"jethook/streams"
+)
+
+// Options say what a replica works with.
+type Options struct {
+	Version        string
+	Names          streams.Names
+	NATS           natsconn.Options
+	Embedded       *embedded.Options // start a server when NATS names none; nil: never
+	HTTPAddr       string
+	EndpointsFile  string // empty: none
+	StreamReplicas int
+	MaxInFlight    int
+	EgressAllow    []netip.Prefix
+	AllowHTTP      bool
+	Grace          time.Duration // for running attempts at a stop
+	Logger         zerolog.Logger
+	// Started is called once the replica delivers. It may be nil.
+	Started func(Running)
+}
+
+// Running says where a replica that has started can be reached.
+type Running struct {
+	URL  string // of the NATS server
+	HTTP string // host:port
+}
+
+// ErrCutOff is returned by Run when the grace period ended before the running
+// attempts did. They were handed back and do not count.
+var ErrCutOff = errors.New("attempts were cut off when the grace period ended; they will be made again")
+
+// Run runs a replica until ctx ends and everything is stopped in order.
+func Run(ctx context.Context, o Options) (err error) {
+	var undo undo
+	defer func() { err = errors.Join(err, undo.all(o.Logger)) }()
+
+	nc, where, err := connect(o, &undo)
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("JetStream: %w", err)
+	}
+	topology, err := ensure(ctx, o, js)
+	if err != nil {
+		return err
+	}
+	kv, err := js.KeyValue(ctx, o.Names.EndpointsBucket())
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", o.Names.EndpointsBucket(), err)
+	}
+	store := endpoint.NewStore(kv)
+	if err := followFile(ctx, o, store, &undo); err != nil {
+		return err
+	}
+	registry := endpoint.NewRegistry(kv, o.Logger)
+	if err := registry.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("load endpoints: %w", err)
+	}
+	undo.add("endpoint registry", func() error { registry.Stop(); return nil })
+
+	metrics := telemetry.NewMetrics(o.Version)
+	metrics.Endpoints(registry.Len, registry.BrokenLen)
+	client := egress.New(egress.Options{Allow: o.EgressAllow, MaxIdleConnsPerHost: o.MaxInFlight})
+	undo.add("HTTP client", func() error { client.Close(); return nil })
+	w := worker.New(worker.Options{
+		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, Schedules: streams.Schedules(nc),
+		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Disabler: store,
+		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload),
+		Restore: worker.Restorer(js, topology), Metrics: metrics, Logger: o.Logger,
+	})
+	where.HTTP, err = serveHTTP(ctx, o, nc, w, metrics, &undo)
+	if err != nil {
+		return err
+	}
+	if o.Started != nil {
+		o.Started(where)
+	}
+	if cut := w.Run(ctx, o.Grace); cut > 0 {
+		return fmt.Errorf("%d %w", cut, ErrCutOff)
+	}
+	return nil
+}
+
+// connect connects to the NATS server that is named, or starts one.
+func connect(o Options, undo *undo) (*nats.Conn, Running, error) {
+	name := "jethook " + o.Version
+	if o.NATS.Named() || o.Embedded == nil {
+		nc, err := natsconn.Connect(o.NATS, name, o.Logger)
+		if err != nil {
+			return nil, Running{}, err
+		}
+		undo.add("NATS connection", func() error { nc.Close(); return nil })
+		return nc, Running{URL: nc.ConnectedUrlRedacted()}, nil
+	}
+	s, err := embedded.Start(*o.Embedded)
+	if err != nil {
+		return nil, Running{}, err
+	}
+	undo.add("embedded NATS server", s.Stop)
+	nc, err := nats.Connect("", append(natsconn.Durable(name, o.Logger), nats.InProcessServer(s))...)
+	if err != nil {
+		return nil, Running{}, fmt.Errorf("connect to the embedded NATS server: %w", err)
+	}
+	undo.add("NATS connection", func() error { nc.Close(); return nil })
+	return nc, Running{URL: s.URL()}, nil
+}
+
+// ensure makes the topology what it must be, and says where an operator chose
+// otherwise.
+func ensure(ctx context.Context, o Options, js jetstream.JetStream) (streams.Topology, error) {
+	if !streams.Schedules(js.Conn()) {
+		o.Logger.Warn().Str("server", js.Conn().ConnectedServerVersion()).
+			Msg("this NATS server has no schedules to rely on (2.12.12, 2.14.3 or newer has): long waits stay pending in the consumer")
+	}
+	topology, err := streams.NewTopology(streams.Options{Names: o.Names, Replicas: o.StreamReplicas})
+	if err != nil {
+		return streams.Topology{}, err
+	}
+	differences, err := topology.Ensure(ctx, js)
+	if err != nil {
+		return streams.Topology{}, err
+	}
+	for _, d := range differences {
+		switch d.Action {
+		case streams.Create:
+			o.Logger.Info().Msg("made " + d.Name)
+		case streams.Update:
+			o.Logger.Info().Msg("updated " + d.String())
+		case streams.Keep, streams.Conflict:
+			o.Logger.Info().Msg("left as it is: " + d.String())
+		}
+	}
+	return topology, nil
+}
+
+func serveHTTP(ctx context.Context, o Options, nc *nats.Conn, w *worker.Worker, m *telemetry.Metrics, undo *undo) (string, error) {
+	server, err := telemetry.Listen(ctx, o.HTTPAddr, m, func() error {
+		switch {
+		case ctx.Err() != nil:
+			return errors.New("stopping")
+		case !nc.IsConnected():
+			return errors.New("not connected to NATS")
+		case !w.Running():
+			return errors.New("not reading the consumers yet")
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve() }()
+	undo.add("HTTP server", func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return errors.Join(server.Shutdown(ctx), <-served)
+	})
+	return server.Addr(), nil
+}
