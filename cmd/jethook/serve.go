@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"golang.org/x/term"
+
+	"jethook/config"
+	"jethook/pkg/embedded"
+	"jethook/pkg/replica"
+	"jethook/streams"
+)
+
+type serveCmd struct{}
+
+// Help describes what serve reads.
+func (serveCmd) Help() string {
+	var text strings.Builder
+	text.WriteString("Configured by the environment:\n")
+	for _, v := range config.Describe() {
+		text.WriteString("\n  " + v.Name)
+		if v.Default != "" {
+			text.WriteString("=" + v.Default)
+		}
+		text.WriteString("\n      " + v.Description)
+	}
+	return text.String()
+}
+
+// Run runs a replica until a signal comes.
+func (serveCmd) Run(ctx context.Context, a *app) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	o, err := replicaOptions(c, a)
+	if err != nil {
+		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		// Deliveries are short-lived: collecting less often is worth a fifth of
+		// the throughput, for a heap of some tens of megabytes.
+		debug.SetGCPercent(400)
+	}
+	o.Started = func(r replica.Running) {
+		o.Logger.Info().Str("nats", r.URL).Str("http", r.HTTP).Str("version", version).Msg("jethook delivers")
+	}
+	err = replica.Run(ctx, o)
+	if err == nil {
+		o.Logger.Info().Msg("stopped; every running attempt was finished")
+	}
+	return err
+}
+
+// replicaOptions turns the configuration into a replica's options.
+func replicaOptions(c config.Config, a *app) (replica.Options, error) {
+	names, err := streams.NewNames(c.Namespace)
+	if err != nil {
+		return replica.Options{}, usageError{err}
+	}
+	sync, err := c.SyncInterval()
+	if err != nil {
+		return replica.Options{}, usageError{err}
+	}
+	log := newLogger(c, a.Err, a.logTerminal())
+	return replica.Options{
+		Version:  version,
+		Names:    names,
+		NATS:     c.NATS,
+		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
+		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
+		MaxInFlight: c.MaxInFlight, EgressAllow: c.Allowed(), AllowHTTP: c.AllowHTTP,
+		Grace: c.ShutdownGrace, Logger: log,
+	}, nil
+}
+
+// logTerminal reports whether the log goes to a terminal.
+func (a *app) logTerminal() bool {
+	f, ok := a.Err.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

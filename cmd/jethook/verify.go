@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"jethook/pkg/signature"
+)
+
+// verifiableBody bounds the body that `jethook verify` reads.
+const verifiableBody = 64 << 20
+
+// verifyCmd is `jethook verify`: it judges the signature of one webhook.
+type verifyCmd struct {
+	Secret    []string      `required:"" sep:"none" placeholder:"SECRET" help:"Secret of the endpoint (whsec_… or whpk_…); may be repeated."`
+	ID        string        `name:"id" required:"" placeholder:"ID" help:"Value of the header webhook-id."`
+	Timestamp string        `required:"" placeholder:"SECONDS" help:"Value of the header webhook-timestamp."`
+	Signature string        `required:"" placeholder:"SIGNATURES" help:"Value of the header webhook-signature."`
+	Tolerance time.Duration `default:"5m" help:"How far the timestamp may lie from now."`
+
+	// in replaces stdin in tests.
+	in io.Reader
+}
+
+// Help adds to what --help prints.
+func (c *verifyCmd) Help() string {
+	return "The body is read from stdin and must be exactly what was received, to the byte."
+}
+
+// Run prints "valid", or returns an error that says what is wrong.
+func (c *verifyCmd) Run(_ context.Context, out *app) error {
+	keys, err := parseKeys(c.Secret)
+	if err != nil {
+		return err
+	}
+	if c.Tolerance < 0 {
+		return usageError{fmt.Errorf("--tolerance %s: it must not be negative", c.Tolerance)}
+	}
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
+	if err := signature.Verify(keys, c.ID, c.Timestamp, c.Signature, body, time.Now(), c.Tolerance); err != nil {
+		return fmt.Errorf("not valid: %w", err)
+	}
+	_, err = fmt.Fprintln(out.Out, "valid")
+	return err
+}
+
+// body reads what was received from stdin.
+func (c *verifyCmd) body() ([]byte, error) {
+	in := c.in
+	if in == nil {
+		in = os.Stdin
+	}
+	body, err := io.ReadAll(io.LimitReader(in, verifiableBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the body from stdin: %w", err)
+	}
+	if len(body) > verifiableBody {
+		return nil, errors.New("the body on stdin is larger than 64 MiB, which no webhook of jethook's is")
+	}
+	return body, nil
+}
