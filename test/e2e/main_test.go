@@ -1,0 +1,36 @@
+// Package e2e states jethook's promises as tests against the real binary, a
+// real nats-server and real sockets.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// The programs under test, built once.
+var jethookBinary, natsBinary string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "jethook-e2e")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	jethookBinary, natsBinary = filepath.Join(dir, "jethook"), filepath.Join(dir, "nats-server")
+	for program, source := range map[string]string{jethookBinary: "jethook/cmd/jethook", natsBinary: "github.com/nats-io/nats-server/v2"} {
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", program, source)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", source, err, out)
+			return 1
+		}
+	}
+	return m.Run()
+}
