@@ -13,8 +13,8 @@ func BenchmarkReplay(b *testing.B) {
 	}{
 		{"sync-interval", false, Filter{}},
 		{"sync-always", true, Filter{}},
-		{"sync-always/selective", true, Filter{Type: "order.*", Limit: n}},
-		{"sync-always/one-by-one", true, Filter{Since: longAgo}},
+		{"sync-always-selective", true, Filter{Type: "order.*", Limit: n}},
+		{"sync-always-one-by-one", true, Filter{Since: longAgo}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {

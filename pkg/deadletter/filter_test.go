@@ -170,7 +170,10 @@ func TestListLeavesNoConsumerBehind(t *testing.T) {
 	if n := len(w.list(Filter{})); n != 2*scanBatch+1 {
 		t.Errorf("listed %d", n)
 	}
-	for range w.store.All(w.ctx, Filter{}) {
+	for _, err := range w.store.All(w.ctx, Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	s, err := w.js.Stream(w.ctx, w.names.DeadLetters())

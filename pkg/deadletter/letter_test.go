@@ -171,6 +171,24 @@ func TestLetterLeavesRoomForItsHeaders(t *testing.T) {
 	}
 }
 
+// NATS stores headers of up to 64 KiB, whatever a receiver answered.
+func TestLetterOfAHostileReceiverCanBeStored(t *testing.T) {
+	w := newWorld(t, setting{})
+	d := dead("evt_1", "acme/crm", "order.created", []byte(`{}`))
+	for range delivery.MaxHistory {
+		d.State.History = append(d.State.History, delivery.Attempt{Error: strings.Repeat("\x01é", 10_000)})
+	}
+	l, err := w.store.Get(w.ctx, w.bury(d, delivery.Rejected))
+	if err != nil || l.Problem != "" || l.Reason != delivery.Rejected || string(l.Payload) != `{}` {
+		t.Errorf("%v, problem %q, payload %s", err, l.Problem, l.Payload)
+	}
+	if n := len(l.LastError); n == 0 || n > maxLastError {
+		t.Errorf("the last error has %d bytes", n)
+	}
+	w.replay(Filter{})
+	eachOnce(t, w.sent(), 1)
+}
+
 func FuzzDeadHeader(f *testing.F) {
 	f.Add(`{"reason":"rejected","url":"https://a","at":"2026-01-02T03:04:05Z","last_status":404,"last_error":"no"}`,
 		`{"event_id":"evt_1","event_type":"a.b","event_time":"2026-01-02T03:04:05Z","event_seq":7,"origin":"e7","attempts":1,"since":"2026-01-02T03:04:05Z"}`, "webhooks.dlq.acme.crm")

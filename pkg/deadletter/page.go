@@ -39,7 +39,7 @@ func (s *Store) page(ctx context.Context, subject string, from uint64, since tim
 	previous := "0"
 	for m, err := range messages {
 		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			break
+			return nil, nil // the only way in which the stream says that there is none
 		}
 		if err != nil {
 			return nil, explainPage(s.names.DeadLetters(), err)
@@ -50,11 +50,14 @@ func (s *Store) page(ctx context.Context, subject string, from uint64, since tim
 		previous = strconv.FormatUint(m.Sequence, 10)
 		page = append(page, stored{m.Subject, m.Sequence, m.Time, m.Header, m.Data})
 	}
-	if len(page) == 0 && ctx.Err() != nil {
-		return nil, explainPage(s.names.DeadLetters(), ctx.Err())
+	if len(page) == 0 {
+		return nil, explainPage(s.names.DeadLetters(), errors.Join(errNoAnswer, ctx.Err()))
 	}
 	return page, nil
 }
+
+// errNoAnswer keeps a page that did not arrive from looking like the end.
+var errNoAnswer = errors.New("its answer was lost on the way")
 
 func explainPage(stream string, err error) error {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstreamext.ErrBatchUnsupported) {

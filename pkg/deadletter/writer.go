@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,7 +62,7 @@ func (w *Writer) Letter(d *delivery.Delivery, url string, reason delivery.Reason
 	why := death{Reason: reason, URL: url, At: at.UTC()}
 	if n := len(d.State.History); n > 0 {
 		last := d.State.History[n-1]
-		why.LastStatus, why.LastError = last.Status, last.Error
+		why.LastStatus, why.LastError = last.Status, cut(last.Error)
 	}
 	text, err := json.Marshal(why)
 	if err != nil {
@@ -79,4 +80,15 @@ func (w *Writer) Letter(d *delivery.Delivery, url string, reason delivery.Reason
 	m.Header.Set(Header, string(text))
 	m.Header.Set(jetstream.MsgIDHeader, d.DeadMsgID())
 	return m, nil
+}
+
+// maxLastError bounds the error that is repeated beside the history. The
+// delivery's header leaves 16 KiB for ours, and JSON may spell a byte with six.
+const maxLastError = 2 << 10
+
+func cut(text string) string {
+	if len(text) <= maxLastError {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxLastError], "")
 }
