@@ -131,7 +131,7 @@ func (c *endpointListCmd) Run(ctx context.Context, a *app) error {
 				continue
 			}
 			if c.JSON {
-				if err := encode(a.Out, shown(d, false)); err != nil {
+				if err := encode(a.Out, d); err != nil {
 					return err
 				}
 				continue
@@ -163,17 +163,6 @@ func redactedURL(d endpoint.Document) string {
 	return e.RedactedURL()
 }
 
-// shown returns the document for printing, its secrets hidden unless they were
-// asked for.
-func shown(d endpoint.Document, secrets bool) endpoint.Document {
-	if !secrets {
-		for i := range d.Secrets {
-			d.Secrets[i] = "***"
-		}
-	}
-	return d
-}
-
 type endpointShowCmd struct {
 	Name    string `arg:"" placeholder:"TENANT/ENDPOINT" help:"Endpoint."`
 	Secrets bool   `help:"Show the signing secrets too."`
@@ -187,9 +176,12 @@ func (c *endpointShowCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		d = shown(d, c.Secrets)
+		document, err := c.document(d)
+		if err != nil {
+			return err
+		}
 		if c.JSON {
-			return encode(a.Out, d)
+			return encode(a.Out, document)
 		}
 		fmt.Fprintf(a.Out, "%s: %s\n", d.Name(), state(d))
 		if d.Disabled != nil {
@@ -198,11 +190,20 @@ func (c *endpointShowCmd) Run(ctx context.Context, a *app) error {
 		e := json.NewEncoder(a.Out)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
-		if err := e.Encode(d); err != nil {
+		if err := e.Encode(document); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
 		return nil
 	})
+}
+
+// document returns the document as JSON, its secrets hidden unless they were
+// asked for.
+func (c *endpointShowCmd) document(d endpoint.Document) (json.RawMessage, error) {
+	if c.Secrets {
+		return endpoint.Encode(d)
+	}
+	return d.MarshalJSON()
 }
 
 type endpointRemoveCmd struct {

@@ -121,13 +121,7 @@ func set[T any](field, value *T) {
 }
 
 // Encode gives the document as the bucket holds it: JSON, with its secrets.
-func Encode(d Document) ([]byte, error) {
-	data, err := json.Marshal(toWire(d))
-	if err != nil {
-		return nil, fmt.Errorf("encode endpoint %s: %w", d.Name(), err)
-	}
-	return data, nil
-}
+func Encode(d Document) ([]byte, error) { return toWire(d).encode() }
 
 // MarshalJSON gives the document as Encode does, but with *** for its secrets.
 func (d Document) MarshalJSON() ([]byte, error) {
@@ -135,7 +129,17 @@ func (d Document) MarshalJSON() ([]byte, error) {
 	for i, secret := range d.Secrets {
 		w.Secrets[i] = secret.String()
 	}
-	return json.Marshal(w)
+	return w.encode()
+}
+
+func (w wire) encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // people read it, and ">" is a pattern
+	if err := e.Encode(w); err != nil {
+		return nil, fmt.Errorf("encode endpoint %s/%s: %w", w.Tenant, w.ID, err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // Decode reads and validates a document as the bucket holds it. What is absent

@@ -290,3 +290,25 @@ func TestAReceiverThatIsGoneIsDisabledAndLosesNothing(t *testing.T) {
 		return nil
 	})
 }
+
+func TestSecretsAreShownOnlyToThoseWhoAsk(t *testing.T) {
+	t.Parallel()
+	server := startNATS(t)
+	serve(t, "NATS_URL="+server.url)
+	secret, _ := key(t)
+	apply(t, server.url, fmt.Sprintf("endpoints:\n- {tenant: acme, id: crm, url: 'https://example.com', events: ['>'], secrets: [%s]}\n", secret.Reveal()))
+	for _, args := range [][]string{{"endpoint", "list", "--json"}, {"endpoint", "show", "acme/crm"}, {"endpoint", "show", "acme/crm", "--json"}} {
+		if text := must(t, server.url, args...); strings.Contains(text, secret.Reveal()) || !strings.Contains(text, `"***"`) {
+			t.Errorf("jethook %v prints %s", args, text)
+		}
+	}
+	if text := must(t, server.url, "endpoint", "show", "acme/crm", "--secrets"); !strings.Contains(text, secret.Reveal()) {
+		t.Errorf("endpoint show --secrets prints %s", text)
+	}
+	rotated := must(t, server.url, "endpoint", "rotate-secret", "acme/crm", "--json")
+	text := must(t, server.url, "endpoint", "show", "acme/crm", "--secrets")
+	var made struct{ Secret string }
+	if err := json.Unmarshal([]byte(rotated), &made); err != nil || made.Secret == "" || !strings.Contains(text, made.Secret) || !strings.Contains(text, secret.Reveal()) {
+		t.Errorf("after rotate-secret (%s): %s", rotated, text)
+	}
+}
