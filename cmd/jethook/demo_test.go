@@ -1,0 +1,300 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+)
+
+// demoOutput collects what the demo prints, and tells when a text was printed.
+type demoOutput struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+	waits  map[string]chan struct{}
+}
+
+func (o *demoOutput) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buffer.Write(p)
+	for text, seen := range o.waits {
+		if strings.Contains(o.buffer.String(), text) {
+			delete(o.waits, text)
+			close(seen)
+		}
+	}
+	return len(p), nil
+}
+
+// printed returns a channel that is closed once the text was printed.
+func (o *demoOutput) printed(text string) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.waits == nil {
+		o.waits = map[string]chan struct{}{}
+	}
+	seen := make(chan struct{})
+	if strings.Contains(o.buffer.String(), text) {
+		close(seen)
+	} else {
+		o.waits[text] = seen
+	}
+	return seen
+}
+
+func (o *demoOutput) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.String()
+}
+
+// demoDir makes the demo put its data where the test can look, and checks in
+// the end that nothing is left: neither files nor goroutines.
+func demoDir(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("the demo left %v behind, %v", left, err)
+		}
+		goleak.VerifyNone(t, before)
+	})
+}
+
+// TestDemo runs the whole demo as in a pipe.
+func TestDemo(t *testing.T) {
+	demoDir(t)
+	var out, errs demoOutput
+	start := time.Now()
+	if code := run([]string{"demo"}, &app{Out: &out, Err: &errs}); code != exitDone {
+		t.Fatalf("exit code %d\n%s\n%s", code, out.String(), errs.String())
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if errs.String() != "" {
+		t.Errorf("on stderr: %s", errs.String())
+	}
+	text := out.String()
+	for _, want := range []string{
+		"✔ 60 of 60 events at each of the 3 endpoints, 0 lost, 0 delivered twice.",
+		"The dead-letter queue is empty.",
+		"nats://127.0.0.1:",
+		"attempts_exhausted",
+		"502 Bad Gateway",
+		"jethook serve", "jethook endpoint apply -f config/endpoints.yaml", "jethook listen",
+		"jethook publish acme order.created -d ", "jethook dlq list", "jethook replay",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("does not say %q", want)
+		}
+	}
+	for _, pattern := range []string{
+		`(?m)^ +acme/crm +60 of 60 +60 +0 +0$`,
+		`(?m)^ +acme/legacy +0 of 60 +300 +240 +60$`,
+		`found (\d+) of \d+ signatures valid`,
+		`acme/legacy 60 delivered\n`,
+	} {
+		if !regexp.MustCompile(pattern).MatchString(text) {
+			t.Errorf("nothing matches %s", pattern)
+		}
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if i := strings.IndexFunc(line, unicode.IsControl); i >= 0 {
+			t.Errorf("a control code in %q", line)
+		}
+		if n := utf8.RuneCountInString(line); n > 80 && !strings.Contains(line, " | ") {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+// TestDemoKeep publishes to the demo that is kept running, and ends it.
+func TestDemoKeep(t *testing.T) {
+	demoDir(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out demoOutput
+	ready, got := out.printed("What the receivers get"), out.printed("evt-kept")
+	ended := make(chan error, 1)
+	go func() { ended <- (&demoCmd{Keep: true, Events: 3}).Run(ctx, &app{Out: &out, Err: &out}) }()
+	wait := func(seen <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-seen:
+		case err := <-ended:
+			t.Fatalf("ended early: %v\n%s", err, out.String())
+		}
+	}
+	wait(ready)
+	url := regexp.MustCompile(`NATS_URL=(\S+)`).FindStringSubmatch(out.String())
+	if url == nil {
+		t.Fatalf("says no URL:\n%s", out.String())
+	}
+	nc, err := nats.Connect(url[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = nc.PublishMsg(&nats.Msg{Subject: "webhooks.events.acme.order.created", Header: nats.Header{"Nats-Msg-Id": {"evt-kept"}}})
+	if err = errors.Join(err, nc.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	wait(got)
+	nc.Close()
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("after Ctrl-C: %v", err)
+	}
+}
+
+// TestDemoInterrupted ends the demo at several points of the story.
+func TestDemoInterrupted(t *testing.T) {
+	for _, at := range []string{"1. ", "2. ", "acme/legacy 0 delivered, ", "5. "} {
+		t.Run(at, func(t *testing.T) {
+			demoDir(t)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var out demoOutput
+			reached, ended := out.printed(at), make(chan error, 1)
+			go func() { ended <- (&demoCmd{Events: 2}).Run(ctx, &app{Out: &out, Err: &out}) }()
+			select {
+			case <-reached:
+				stop()
+			case err := <-ended:
+				t.Fatalf("ended early: %v", err)
+			}
+			if err := <-ended; err == nil || err.Error() != "interrupted" {
+				t.Errorf("error %v", err)
+			}
+			if strings.Contains(out.String(), "0 lost") {
+				t.Error("claims what it did not see")
+			}
+		})
+	}
+}
+
+func TestDemoUsage(t *testing.T) {
+	for _, args := range [][]string{{"demo", "--events", "0"}, {"demo", "--events", "1001"}, {"--server", "nats://x", "demo"}} {
+		var out bytes.Buffer
+		if code := run(args, &app{Out: &out, Err: &out}); code != exitUsage || out.Len() == 0 {
+			t.Errorf("%v: exit code %d, %q", args, code, out.String())
+		}
+	}
+}
+
+// kept is a tally of seven events with nothing missing.
+func kept() demoTally {
+	const events = 7
+	var t demoTally
+	for i := range t.endpoints {
+		t.endpoints[i] = demoCount{delivered: events, attempts: events + i, retries: i, verified: events + i}
+	}
+	return t
+}
+
+// TestDemoUnkept breaks each promise and wants it named.
+func TestDemoUnkept(t *testing.T) {
+	if missing := kept().unkept(7); len(missing) > 0 || !kept().settled(7) {
+		t.Errorf("nothing is missing, but %v", missing)
+	}
+	for name, c := range map[string]struct {
+		breakIt func(*demoTally)
+		say     string
+		settled bool
+	}{
+		"lost":       {func(t *demoTally) { t.endpoints[0].delivered-- }, "acme/crm got 6 of 7 events", false},
+		"too many":   {func(t *demoTally) { t.endpoints[1].delivered++ }, "acme/billing got 8 of 7 events", true},
+		"dead":       {func(t *demoTally) { t.endpoints[2].delivered--; t.endpoints[2].dead++ }, "1 dead letter for acme/legacy", true},
+		"forged":     {func(t *demoTally) { t.endpoints[1].verified -= 2 }, "2 of 8 requests to acme/billing", true},
+		"unread":     {func(t *demoTally) { t.unread = 1 }, "1 event and 0 deliveries", false},
+		"on its way": {func(t *demoTally) { t.waiting = 1 }, "0 events and 1 delivery", false},
+	} {
+		tally := kept()
+		c.breakIt(&tally)
+		if said := strings.Join(tally.unkept(7), "; "); !strings.Contains(said, c.say) {
+			t.Errorf("%s: says %q, not %q", name, said, c.say)
+		}
+		if tally.settled(7) != c.settled {
+			t.Errorf("%s: settled is %v", name, !c.settled)
+		}
+		var out bytes.Buffer
+		d := &demo{app: &app{Out: &out}, events: 7}
+		if err := d.conclude(tally); err == nil || strings.Contains(out.String(), "0 lost") {
+			t.Errorf("%s: concludes %q, %v", name, out.String(), err)
+		}
+	}
+}
+
+// TestDemoBars draws every state of an endpoint and wants bars that neither
+// wrap nor lie.
+func TestDemoBars(t *testing.T) {
+	escapes := regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")
+	for _, events := range []int{1, 3, 60, 1000} {
+		step := max(1, events/30)
+		for delivered := 0; delivered <= events; delivered += step {
+			for dead := 0; delivered+dead <= events; dead += step {
+				var out bytes.Buffer
+				l := &demoLive{out: &out, events: events, width: 80}
+				var tally demoTally
+				tally.endpoints[1] = demoCount{delivered: delivered, retries: 4 * events, dead: dead}
+				l.draw(tally)
+				line := escapes.ReplaceAllString(strings.Split(out.String(), "\n")[1], "")
+				if n := utf8.RuneCountInString(line); n > l.width {
+					t.Fatalf("%d columns: %s", n, line)
+				}
+				full, red, rest := strings.Count(line, "█"), strings.Count(line, "▒"), strings.Count(line, "·")
+				if (delivered == events) != (red+rest == 0) && events <= 24 {
+					t.Fatalf("%d of %d delivered: %s", delivered, events, line)
+				}
+				if delivered+dead == events && rest > 0 {
+					t.Fatalf("settled, but %d cells left: %s", rest, line)
+				}
+				if cells := full + red + rest; cells != 24 {
+					t.Fatalf("%d cells: %s", cells, line)
+				}
+				if !strings.Contains(line, fmt.Sprintf("  %d delivered, ", delivered)) {
+					t.Fatalf("not %d delivered: %s", delivered, line)
+				}
+			}
+		}
+	}
+}
+
+// TestDemoLive compares what a pipe and what a terminal gets.
+func TestDemoLive(t *testing.T) {
+	var out bytes.Buffer
+	l := &demoLive{out: &out, events: 7}
+	l.before[1] = 1
+	for range 50 {
+		l.show(kept()) // many within a second
+	}
+	l.end(kept())
+	if want := "  acme/crm 7 delivered | acme/billing 7 delivered | acme/legacy 7 delivered, 2 retries\n"; out.String() != want {
+		t.Errorf("in a pipe %q, not %q", out.String(), want)
+	}
+	out.Reset()
+	l.width = 100
+	l.show(kept())
+	first := strings.Count(out.String(), "\n")
+	l.end(kept())
+	if all := strings.Count(out.String(), "\n"); first != 3 || all != 6 || strings.Count(out.String(), "\x1b[3A") != 1 {
+		t.Errorf("on a terminal %q", out.String())
+	}
+}
