@@ -73,15 +73,9 @@ func (c *replayCmd) prepare(ctx context.Context, a *app, store *deadletter.Store
 	if c.now != nil {
 		now = c.now
 	}
-	old := 0
-	for l, err := range store.All(ctx, f) {
-		if err != nil {
-			return 0, err
-		}
-		total++
-		if now().Sub(l.DeadAt) > oldLetter {
-			old++
-		}
+	total, old, err := store.Count(ctx, f, now().Add(-oldLetter))
+	if err != nil {
+		return 0, err
 	}
 	fmt.Fprintf(a.Err, "%s to replay\n", letters(total))
 	if old == 0 {

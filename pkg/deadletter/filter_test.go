@@ -112,11 +112,21 @@ var filters = []struct {
 	{"none", func(time.Time) Filter { return Filter{Tenant: "nobody"} }, nil},
 }
 
-func TestListAndPurgeKeepToTheFilter(t *testing.T) {
+func TestListCountAndPurgeKeepToTheFilter(t *testing.T) {
 	for _, c := range filters {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, setting{})
-			f := c.f(mixed(w))
+			middle := mixed(w)
+			f := c.f(middle)
+			older := 0
+			for l, err := range w.store.All(w.ctx, f) {
+				if err == nil && l.DeadAt.Before(middle) {
+					older++
+				}
+			}
+			if total, before, err := w.store.Count(w.ctx, f, middle); err != nil || total != len(c.want) || before != older {
+				t.Errorf("counted %d, %d of them older, %v; want %d and %d", total, before, err, len(c.want), older)
+			}
 			if got := w.list(f); !slices.Equal(got, c.want) {
 				t.Errorf("listed %d, want %d", got, c.want)
 			}

@@ -90,6 +90,33 @@ func (s *Store) All(ctx context.Context, f Filter) iter.Seq2[Letter, error] {
 	}
 }
 
+// Count counts the dead letters that the filter means, and those among them that
+// died before a time. It reads no more of each than it must.
+func (s *Store) Count(ctx context.Context, f Filter, before time.Time) (total, older int, err error) {
+	if err := f.Validate(); err != nil {
+		return 0, 0, err
+	}
+	for m, err := range s.scan(ctx, f) {
+		if err != nil {
+			return 0, 0, err
+		}
+		letter := Letter{Seq: m.seq, DeadAt: m.time}
+		if f.Type != "" || f.Reason != "" {
+			letter = read(s.names, m).letter
+		}
+		if !f.matches(&letter) {
+			continue
+		}
+		if letter.DeadAt.Before(before) {
+			older++
+		}
+		if total++; total == f.Limit {
+			break
+		}
+	}
+	return total, older, nil
+}
+
 // Stats counts dead letters.
 type Stats struct {
 	Total      int            `json:"total"`

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string) error {
 	events := flags.Int("events", 200000, "events in each throughput run")
 	latencyFor := flags.Duration("latency", 10*time.Second, "how long latency is measured")
 	out := flags.String("out", "bin/bench.json", "where to write the JSON")
-	only := flags.String("only", "", "run only this part: separate, embedded, publishing, latency")
+	only := flags.String("only", "", "run only this part: separate, embedded, publishing, latency, replay, replay-synced")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -23,13 +23,14 @@ type counts struct {
 }
 
 // receive is the minimal receiver: net/http's server, the body read to its end,
-// 200. With ?latency it also reads the time of publishing from the body.
+// 200. With ?latency it also reads the time of publishing from the body, and with
+// ?reject it answers 400.
 func receive(ctx context.Context) error {
 	var requests, first, last atomic.Int64
 	var mu sync.Mutex
 	var latencies []time.Duration
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /", func(_ http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
 		now := time.Now()
 		if r.URL.RawQuery == "latency" {
 			data, err := io.ReadAll(r.Body)
@@ -41,6 +42,9 @@ func receive(ctx context.Context) error {
 			}
 		} else {
 			_, _ = io.Copy(io.Discard, r.Body) // the count is of requests
+		}
+		if r.URL.RawQuery == "reject" {
+			w.WriteHeader(http.StatusBadRequest)
 		}
 		first.CompareAndSwap(0, now.UnixNano())
 		last.Store(now.UnixNano())

@@ -29,6 +29,7 @@ type result struct {
 	PeakMiB     float64       `json:"peak_mib"`
 	RestMiB     float64       `json:"rest_mib"`
 	Repeated    int64         `json:"repeated"`
+	NoRequests  bool          `json:"-"` // nothing to compare with the yardstick
 }
 
 func (r report) print(w io.Writer) {

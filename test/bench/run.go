@@ -72,6 +72,7 @@ func (b *bench) all(ctx context.Context) (report, error) {
 		do   func(context.Context, string) (result, error)
 	}{
 		{"separate", b.separate}, {"embedded", b.embedded}, {"publishing", b.publishing}, {"latency", b.latency},
+		{"replay", b.replay}, {"replay-synced", b.replay},
 	} {
 		if b.only != "" && b.only != part.name {
 			continue
@@ -85,7 +86,7 @@ func (b *bench) all(ctx context.Context) (report, error) {
 			return r, err
 		}
 		res.Name = part.name
-		if res.PerSecond > 0 {
+		if res.PerSecond > 0 && !res.NoRequests {
 			res.Ratio = res.PerSecond / ((before + r.Yardsticks[len(r.Yardsticks)-1]) / 2)
 		}
 		r.Results = append(r.Results, res)
@@ -152,6 +153,31 @@ func (b *bench) latency(ctx context.Context, name string) (res result, err error
 	return res, errors.Join(err, <-publisher)
 }
 
+// replay fills the dead-letter queue and drains it, with nats-server as it is,
+// or with every publish on the disk before it is acknowledged.
+func (b *bench) replay(ctx context.Context, name string) (res result, err error) {
+	n := b.events / 2
+	s, err := b.prepare(ctx, name, n)
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	if _, err := b.deliver(ctx, name, s, []string{"NATS_URL=" + s.url}, n); err != nil {
+		return res, err
+	}
+	before, err := s.cpu()
+	if err != nil {
+		return res, err
+	}
+	start := time.Now()
+	if err := b.command(ctx, []string{"NATS_URL=" + s.url}, "replay", "--yes"); err != nil {
+		return res, err
+	}
+	took := time.Since(start)
+	after, err := s.cpu()
+	return result{PerSecond: float64(n) / took.Seconds(), NoRequests: true, CPUPerEvent: (after - before) / time.Duration(n)}, err
+}
+
 // server is a nats-server with the topology and one endpoint.
 type server struct {
 	*process
@@ -164,7 +190,17 @@ func (b *bench) prepare(ctx context.Context, name string, events int) (*server, 
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.start(ctx, name+"-nats", nil, b.nats, "-js", "-a", "127.0.0.1", "-p", port, "-sd", filepath.Join(b.path(name), "nats"))
+	store := filepath.Join(b.path(name), "nats")
+	sync := "2m" // nats-server's default
+	if name == "replay-synced" {
+		sync = "always"
+	}
+	config := b.path(name + ".conf")
+	text := fmt.Sprintf("listen: 127.0.0.1:%s\njetstream { store_dir: %q, sync_interval: %s }\n", port, store, sync)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	p, err := b.start(ctx, name+"-nats", nil, b.nats, "-c", config)
 	if err != nil {
 		return nil, err
 	}
@@ -174,11 +210,8 @@ func (b *bench) prepare(ctx context.Context, name string, events int) (*server, 
 		return nil, errors.Join(err, s.stop())
 	}
 	file := b.path("endpoints.yaml")
-	query := ""
-	if name == "latency" {
-		query = "?latency"
-	}
-	document := fmt.Sprintf("endpoints:\n- {tenant: bench, id: sink, url: %q, events: ['>']}\n", b.url+"/"+query)
+	path := map[string]string{"latency": "/?latency", "replay": "/?reject", "replay-synced": "/?reject"}[name]
+	document := fmt.Sprintf("endpoints:\n- {tenant: bench, id: sink, url: %q, events: ['>']}\n", b.url+path)
 	if err := os.WriteFile(file, []byte(document), 0o600); err != nil {
 		return nil, err
 	}
