@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,24 +33,72 @@ type envelope struct {
 	State
 }
 
+// maxHeader is how much of a message's header a delivery may take. NATS stores
+// up to 64 KiB; the rest is for what is added on the way: ids, a schedule, a
+// reason.
+const maxHeader = 48 << 10
+
 // Encode returns the delivery as a message for subject. Where header and body
 // together would exceed limit (the server's max_payload), the body stays out
-// and Decode says so.
+// and Decode says so. Where the header alone would exceed what NATS stores,
+// which takes a hostile receiver or producer, headers of the event that no
+// receiver would take either are left out, the longest first, and then the
+// oldest attempts: a delivery that cannot be stored would be stuck.
 func (d *Delivery) Encode(subject string, limit int64) (*nats.Msg, error) {
-	state, err := json.Marshal(envelope{d.Event.ID, d.Event.Type, d.Event.Time.UTC(), d.Event.Seq, d.State})
+	fields, room := fitting(d.Event.Fields)
+	state, err := d.encodeState(room)
 	if err != nil {
 		return nil, fmt.Errorf("encode the state of delivery %s of event %s: %w", d.Name(), d.Event.ID, err)
 	}
-	m := &nats.Msg{Subject: subject, Header: nats.Header{Header: {string(state)}}, Data: d.Event.Body}
-	for _, f := range d.Event.Fields {
-		m.Header[f.Name] = append(m.Header[f.Name], f.Value)
+	m := &nats.Msg{Subject: subject, Header: nats.Header{Header: {state}}, Data: d.Event.Body}
+	for _, f := range fields {
+		m.Header[f.Name] = []string{f.Value}
 	}
-	const reserve = 1024 // for the headers that are added on the way: ids, expectations, a schedule, a reason
+	const reserve = 1024 // for the headers that are added on the way
 	if limit > 0 && int64(m.Size()+reserve) > limit {
 		m.Header.Set(BodyHeader, BodyInEvent)
 		m.Data = nil
 	}
 	return m, nil
+}
+
+// fitting returns the headers that fit into half of the room, and the room that
+// they leave.
+func fitting(fields []event.Field) (fit []event.Field, room int) {
+	size := func(f event.Field) int { return len(f.Name) + len(": \r\n") + len(f.Value) }
+	total := 0
+	for _, f := range fields {
+		total += size(f)
+	}
+	for total > maxHeader/2 {
+		longest := 0
+		for i := range fields {
+			if size(fields[i]) > size(fields[longest]) {
+				longest = i
+			}
+		}
+		total -= size(fields[longest])
+		fields = slices.Concat(fields[:longest], fields[longest+1:])
+	}
+	return fields, maxHeader - total
+}
+
+// encodeState returns the value of Header, with as much of the history as there
+// is room for.
+func (d *Delivery) encodeState(room int) (string, error) {
+	env := envelope{d.Event.ID, d.Event.Type, d.Event.Time.UTC(), d.Event.Seq, d.State}
+	for {
+		var b strings.Builder
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false) // errors often quote HTML, and six bytes for a bracket add up
+		if err := e.Encode(env); err != nil {
+			return "", err
+		}
+		if b.Len() <= room || len(env.History) == 0 {
+			return strings.TrimSuffix(b.String(), "\n"), nil
+		}
+		env.History = env.History[(len(env.History)+3)/4:]
+	}
 }
 
 // ErrNoState is what Decode returns for a message that is not a delivery.
@@ -72,16 +121,15 @@ func Decode(tenant, endpoint string, header nats.Header, body []byte) (d Deliver
 	if env.Attempts < 0 || !streams.CheckToken(env.Origin) {
 		return Delivery{}, false, fmt.Errorf("header %s: attempts %d, origin %q: not what jethook writes", Header, env.Attempts, env.Origin)
 	}
+	env.EventTime = env.EventTime.UTC()
+	if year := env.EventTime.Year(); year < 0 || year > 9999 {
+		return Delivery{}, false, fmt.Errorf("header %s: event_time in the year %d cannot be written again", Header, year)
+	}
 	d = Delivery{
 		Event: event.Event{ID: env.EventID, Tenant: tenant, Type: env.EventType,
-			Time: env.EventTime, Seq: env.EventSeq, Body: body},
+			Time: env.EventTime, Seq: env.EventSeq, Body: body, Fields: event.Fields(header)},
 		Endpoint: endpoint,
 		State:    env.State,
-	}
-	for name, values := range header {
-		if lower := strings.ToLower(name); event.Passed(lower) && len(values) > 0 {
-			d.Event.Fields = append(d.Event.Fields, event.Field{Name: lower, Value: values[0]})
-		}
 	}
 	return d, header.Get(BodyHeader) == BodyInEvent, nil
 }

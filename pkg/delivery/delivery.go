@@ -28,6 +28,9 @@ type State struct {
 	Since time.Time `json:"since"`
 	// Due is when the next attempt may be made; zero is now.
 	Due time.Time `json:"due,omitzero"`
+	// Dead is why the delivery was given up, where its dead letter could not be
+	// stored yet. Empty for one that may still be attempted.
+	Dead Reason `json:"dead,omitempty"`
 	// Replay says that this round is a replay.
 	Replay bool `json:"replay,omitempty"`
 	// History holds the attempts of all rounds, oldest first, at most MaxHistory.
