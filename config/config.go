@@ -39,7 +39,7 @@ type Config struct {
 	EgressAllow    []Prefix      `split_words:"true" desc:"networks beyond the public internet that deliveries may reach, such as 127.0.0.0/8 in a trial"`
 	AllowHTTP      bool          `split_words:"true" default:"false" desc:"accept endpoints with http:// addresses"`
 	MasterKeys     string        `split_words:"true" desc:"key ring that seals secrets; this version cannot seal and refuses it"`
-	LogLevel       zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn, error"`
+	LogLevel       zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn or error"`
 	LogFormat      string        `split_words:"true" default:"" desc:"json or console; console on a terminal when unset"`
 	ShutdownGrace  time.Duration `split_words:"true" default:"25s" desc:"how long running attempts may take to finish after SIGTERM"`
 }
@@ -79,6 +79,7 @@ func (c Config) Validate() error {
 	check(c.MaxInFlight >= 1 && c.MaxInFlight <= 10000, "MAX_IN_FLIGHT", fmt.Sprint(c.MaxInFlight), "must be 1 to 10000")
 	check(len(c.Lanes) == 0 || slices.Equal(c.Lanes, []string{"default"}), "LANES", strings.Join(c.Lanes, ","), "this version has one lane, default")
 	check(c.MasterKeys == "", "MASTER_KEYS", "***", "this version cannot seal secrets: unset it, and keep the bucket of endpoints to those who may read them")
+	check(c.LogLevel >= zerolog.TraceLevel && c.LogLevel <= zerolog.ErrorLevel, "LOG_LEVEL", c.LogLevel.String(), "must be "+levels)
 	check(slices.Contains([]string{"", "json", "console"}, c.LogFormat), "LOG_FORMAT", c.LogFormat, "must be json or console")
 	check(c.ShutdownGrace >= 0 && c.ShutdownGrace <= time.Hour, "SHUTDOWN_GRACE", c.ShutdownGrace.String(), "must be 0 to 1h")
 	return errors.Join(errs...)
@@ -133,15 +134,16 @@ func Variables() []string {
 }
 
 // orchestrated are the variables that Kubernetes sets in every container beside
-// a Service that is called jethook. They are not ours, and no mistake.
-var orchestrated = regexp.MustCompile(`^JETHOOK_(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)$`)
+// a Service that is called jethook, or jethook-something. They are not ours,
+// and no mistake.
+var orchestrated = regexp.MustCompile(`^JETHOOK_(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.*|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)$`)
 
 func unknown() error {
 	known := Variables()
 	var errs []error
 	for _, line := range os.Environ() {
 		name, _, _ := strings.Cut(line, "=")
-		if !strings.HasPrefix(name, prefix+"_") || slices.Contains(known, name) || orchestrated.MatchString(name) {
+		if !strings.HasPrefix(name, prefix+"_") || slices.Contains(known, name) || orchestrated.MatchString(line) {
 			continue
 		}
 		err := fmt.Errorf("unknown variable %s", name)
@@ -160,8 +162,20 @@ func explain(err error) error {
 	if !errors.As(err, &parse) {
 		return fmt.Errorf("environment: %w", err)
 	}
+	switch parse.TypeName {
+	case "time.Duration":
+		return fmt.Errorf("%s=%q: must be a duration such as 25s or 1m30s", parse.KeyName, parse.Value)
+	case "int":
+		return fmt.Errorf("%s=%q: must be a whole number", parse.KeyName, parse.Value)
+	case "bool":
+		return fmt.Errorf("%s=%q: must be true or false", parse.KeyName, parse.Value)
+	case "zerolog.Level":
+		return fmt.Errorf("%s=%q: must be %s", parse.KeyName, parse.Value, levels)
+	}
 	return fmt.Errorf("%s=%q: %w", parse.KeyName, parse.Value, parse.Err)
 }
+
+const levels = "trace, debug, info, warn or error"
 
 func hostPort(s string) bool {
 	_, port, err := net.SplitHostPort(s)

@@ -16,7 +16,6 @@ func Describe() []Variable {
 	nats := reflect.TypeFor[natsconn.Options]()
 	var all []Variable
 	for f := range nats.Fields() {
-		f := f
 		all = append(all, Variable{"NATS_" + strings.ToUpper(f.Name), "", f.Tag.Get("desc")})
 	}
 	return append(all, describe()...)
@@ -26,7 +25,6 @@ func describe() []Variable {
 	t := reflect.TypeFor[Config]()
 	var all []Variable
 	for f := range t.Fields() {
-		f := f
 		if f.Tag.Get("ignored") == "true" {
 			continue
 		}

@@ -68,15 +68,32 @@ func start(o Options, host string, port int, store string) (*server.Server, erro
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
-	s.SetLoggerV2(logger{o.Logger}, false, false, false)
-	s.Start()
-	const patience = 30 * time.Second // a large store is read before the server is ready
-	if !s.ReadyForConnections(patience) {
+	fatal := make(chan string, 1)
+	s.SetLoggerV2(logger{o.Logger, fatal}, false, false, false)
+	s.Start() // reads the store, however large
+	if err := ready(s, fatal); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, fmt.Errorf("embedded NATS server: not ready after %s: see its messages above", patience)
+		return nil, fmt.Errorf("embedded NATS server with its store in %s: %w", store, err)
 	}
 	return s, nil
+}
+
+// ready waits until the server accepts connections, or has said why it never
+// will.
+func ready(s *server.Server, fatal <-chan string) error {
+	const patience = 30 * time.Second
+	for start := time.Now(); !s.ReadyForConnections(100 * time.Millisecond); {
+		select {
+		case why := <-fatal:
+			return errors.New(why)
+		default:
+		}
+		if time.Since(start) > patience {
+			return fmt.Errorf("not ready after %s: see its messages above", patience)
+		}
+	}
+	return nil
 }
 
 // URL returns where the server can be reached.

@@ -5,6 +5,7 @@ package natsconn
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,19 +39,20 @@ func Connect(o Options, name string, log zerolog.Logger) (*nats.Conn, error) {
 		return nil, err
 	}
 	options = append(options, Durable(name, log)...)
-	url := o.URL
-	if url == "" {
-		url = nats.DefaultURL
+	server := o.URL
+	if server == "" {
+		server = nats.DefaultURL
 	}
+	where := redact(server)
 	var nc *nats.Conn
 	if o.URL == "" && o.Context != "" {
-		url = "context " + o.Context
+		where = "context " + o.Context
 		nc, _, err = natscontext.Connect(o.Context, options...)
 	} else {
-		nc, err = nats.Connect(url, options...)
+		nc, err = nats.Connect(server, options...)
 	}
 	if err != nil {
-		return nil, explain(url, err)
+		return nil, explain(where, err)
 	}
 	return nc, nil
 }
@@ -109,12 +111,15 @@ func (o Options) options() ([]nats.Option, error) {
 	return options, nil
 }
 
-func explain(url string, err error) error {
+func explain(server string, err error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
-		return fmt.Errorf("cannot reach NATS at %s: start `jethook serve` or nats-server, or set NATS_URL or NATS_CONTEXT (%w)", redact(url), err)
+		return fmt.Errorf("cannot reach NATS at %s: start `jethook serve` or nats-server, or set NATS_URL or NATS_CONTEXT (%w)", server, err)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
-		return fmt.Errorf("NATS at %s refuses these credentials: set NATS_CREDS, NATS_NKEY, NATS_USER and NATS_PASSWORD, or NATS_TOKEN (%w)", redact(url), err)
+		return fmt.Errorf("NATS at %s refuses these credentials: set NATS_CREDS, NATS_NKEY, NATS_USER and NATS_PASSWORD, or NATS_TOKEN (%w)", server, err)
 	}
-	return fmt.Errorf("connect to NATS at %s: %w", redact(url), err)
+	if _, ok := errors.AsType[*url.Error](err); ok { // its text quotes the password
+		return fmt.Errorf("cannot read the address of NATS, %s: it must be like nats://127.0.0.1:4222, with what is special in a password percent-encoded", server)
+	}
+	return fmt.Errorf("connect to NATS at %s: %w", server, err)
 }

@@ -61,7 +61,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	js, err := jetstream.New(nc)
+	// Without a timeout, an answer that never comes would be awaited for ever.
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(10*time.Second))
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}

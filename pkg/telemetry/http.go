@@ -23,7 +23,7 @@ func Listen(ctx context.Context, addr string, m *Metrics, ready func() error) (*
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("cannot serve HTTP: %w: set JETHOOK_HTTP_ADDR to a free address of this machine", err)
+		return nil, fmt.Errorf("cannot serve HTTP on %s: %w: set JETHOOK_HTTP_ADDR to a free address of this machine", addr, err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
