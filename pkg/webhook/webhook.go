@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"jethook/pkg/delivery"
@@ -164,7 +165,9 @@ func cut(s string) string {
 // printable makes one line of text of what a stranger sent.
 func printable(b []byte) string {
 	b = b[:min(len(b), 4*maxError)]
+	// Not printable are, beside control characters, those that turn the
+	// direction of a text or have no width.
 	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(b), "\uFFFD"), func(r rune) bool {
-		return r <= ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+		return r == ' ' || !unicode.IsPrint(r)
 	}), " ")
 }

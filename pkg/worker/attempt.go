@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -10,8 +11,12 @@ import (
 )
 
 // unavailableFor is how long a delivery waits before it looks again whether its
-// endpoint is still paused or disabled.
+// endpoint is still paused or disabled, or whether dead letters can be stored.
 const unavailableFor = time.Minute
+
+// soon returns when to look again, spread so that what waits for the same does
+// not come at once.
+func soon() time.Time { return time.Now().Add(unavailableFor - rand.N(unavailableFor/4)) }
 
 // deliverOne makes one attempt and settles what came of it. It reports whether
 // the delivery is settled: what must be remembered is stored. waitID is the
@@ -19,10 +24,10 @@ const unavailableFor = time.Minute
 func (w *Worker) deliverOne(d *delivery.Delivery, ep *endpoint.Endpoint, waitID string) bool {
 	terms := delivery.Terms{Retry: ep.Retry, RetryOn: ep.RetryOn, ExpireAfter: time.Duration(ep.ExpireAfter)}
 	if d.Expired(terms, time.Now()) {
-		return w.bury(d, ep, delivery.Expired)
+		return w.bury(d, ep, delivery.Expired, waitID)
 	}
 	if _, unavailable := ep.Unavailable(); unavailable {
-		d.State.Due = time.Now().Add(unavailableFor - rand.N(unavailableFor/4))
+		d.State.Due = soon()
 		err := w.store(w.attempts, d, ep.Lane, waitID)
 		return err == nil || w.unsettled(d, err)
 	}
@@ -35,11 +40,11 @@ func (w *Worker) deliverOne(d *delivery.Delivery, ep *endpoint.Endpoint, waitID 
 	if verdict.Disable {
 		w.disable(ep, result)
 	}
-	return w.settle(d, ep, verdict)
+	return w.settle(d, ep, verdict, waitID)
 }
 
 // settle stores what an outcome must leave behind.
-func (w *Worker) settle(d *delivery.Delivery, ep *endpoint.Endpoint, v delivery.Verdict) bool {
+func (w *Worker) settle(d *delivery.Delivery, ep *endpoint.Endpoint, v delivery.Verdict, waitID string) bool {
 	switch v.Outcome {
 	case delivery.Delivered:
 		w.metrics.Delivered(time.Since(d.Event.Time), d.State.Replay)
@@ -48,21 +53,29 @@ func (w *Worker) settle(d *delivery.Delivery, ep *endpoint.Endpoint, v delivery.
 		err := w.store(w.attempts, d, ep.Lane, d.MsgID())
 		return err == nil || w.unsettled(d, err)
 	case delivery.Dead:
-		return w.bury(d, ep, v.Reason)
+		return w.bury(d, ep, v.Reason, waitID)
 	default: // interrupted: the message goes back as it came
 		return false
 	}
 }
 
 // bury writes the dead letter of a delivery. ep is nil for one that is gone.
-func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delivery.Reason) bool {
-	url := ""
+// While NATS takes no dead letters, the delivery waits as one that was given
+// up: no attempt is made again, and no slot is kept.
+func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delivery.Reason, waitID string) bool {
+	url, lane := "", endpoint.DefaultLane
 	if ep != nil {
-		url = ep.RedactedURL()
+		url, lane = ep.RedactedURL(), ep.Lane
 	}
+	d.State.Dead, d.State.Due = "", time.Time{}
 	m, err := w.letters.Letter(d, url, reason, time.Now())
 	if err == nil {
-		err = w.publish(w.attempts, m)
+		err = w.publishLetter(w.attempts, m)
+	}
+	if errors.Is(err, errNotNow) {
+		d.State.Dead, d.State.Due = reason, soon()
+		err = w.store(w.attempts, d, lane, waitID)
+		return err == nil || w.unsettled(d, err)
 	}
 	if err != nil {
 		return w.unsettled(d, err)

@@ -22,8 +22,9 @@ type consumer struct {
 	log     zerolog.Logger
 
 	floor   atomic.Uint64 // every message up to here was acked
+	created atomic.Int64  // when the stream was made whose floor that is
 	crowded atomic.Bool   // too many messages are pending
-	running atomic.Bool   // the last fetch went well
+	running atomic.Bool   // found, and no fetch has failed since
 	again   trouble
 }
 
@@ -56,6 +57,7 @@ func (c *consumer) consume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.running.Store(true)
 	batch := 1
 	for ctx.Err() == nil {
 		n := c.w.pool.slots.take(ctx, batch)
@@ -64,12 +66,12 @@ func (c *consumer) consume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.running.Store(true)
 		c.again.over(c.log, "consumer runs again")
 		// Ask for more while the fetches come back full, so that a quiet
-		// consumer does not keep slots from a busy one.
+		// consumer does not keep slots from a busy one, and never for more than
+		// a quarter: while a fetch waits, others find slots.
 		if got == n {
-			batch = min(2*batch, c.w.pool.slots.size)
+			batch = min(2*batch, max(1, c.w.pool.slots.size/4))
 		} else {
 			batch = max(1, got)
 		}
@@ -83,21 +85,27 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (use
 	if n == 0 {
 		return 0, nil
 	}
-	batch, err := js.Fetch(n, jetstream.FetchMaxWait(fetchFor))
+	batch, err := js.Fetch(n, jetstream.FetchMaxWait(c.w.fetchFor))
 	if err != nil {
 		return 0, fmt.Errorf("fetch: %w", err)
 	}
+	var back []*message
 	for raw := range batch.Messages() {
 		m, err := newMessage(raw, time.Now())
 		if err != nil {
 			return used, err
 		}
 		if ctx.Err() != nil {
-			c.w.handBack(m)
+			back = append(back, m)
 			continue
 		}
 		used++
 		c.w.pool.run(work{m, c.handle})
+	}
+	// Not before the fetch is over: the server would hand the message to this
+	// very fetch, again and again, until its count looks like poison.
+	for _, m := range back {
+		c.w.handBack(m)
 	}
 	if err := batch.Error(); err != nil {
 		return used, fmt.Errorf("fetch: %w", err)
@@ -107,16 +115,29 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (use
 
 // find looks the durable consumer up, and has it made again if it is gone.
 func (c *consumer) find(ctx context.Context) (jetstream.Consumer, error) {
-	js, err := c.w.js.Consumer(ctx, c.stream, c.durable)
+	js, err := c.lookUp(ctx)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		if err := c.w.restore(ctx, c.durable, c.floor.Load()); err != nil {
+		if err := c.w.mend(ctx); err != nil {
 			return nil, fmt.Errorf("make consumer %s again: %w", c.durable, err)
 		}
-		js, err = c.w.js.Consumer(ctx, c.stream, c.durable)
+		js, err = c.lookUp(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up consumer %s: %w", c.durable, err)
 	}
+	return js, nil
+}
+
+func (c *consumer) lookUp(ctx context.Context) (jetstream.Consumer, error) {
+	stream, err := c.w.js.Stream(ctx, c.stream)
+	if err != nil {
+		return nil, err
+	}
+	js, err := stream.Consumer(ctx, c.durable)
+	if err != nil {
+		return nil, err
+	}
+	c.created.Store(stream.CachedInfo().Created.UnixNano())
 	c.note(js.CachedInfo())
 	return js, nil
 }

@@ -12,5 +12,6 @@
 //	outbox     stores deliveries and dead letters until NATS has them
 //	message    acks or hands back: the one place where that is decided
 //	naks       sends delayed naks in bursts
+//	mend       makes streams and consumers again that somebody deleted
 //	keepalive  tells NATS what is still being worked on
 package worker

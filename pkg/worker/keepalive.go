@@ -12,7 +12,7 @@ const keepEvery = 2 * time.Second
 // keepalive sends InProgress for what has been worked on for a while, until ctx
 // ends.
 func (w *Worker) keepalive(ctx context.Context) {
-	ticker := time.NewTicker(keepEvery)
+	ticker := time.NewTicker(w.keepEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -22,7 +22,7 @@ func (w *Worker) keepalive(ctx context.Context) {
 			w.pool.each(func(m *message) {
 				last := m.progress.Load()
 				// A message that matches several endpoints sits in several seats.
-				if now.UnixNano()-last >= int64(keepEvery) && m.progress.CompareAndSwap(last, now.UnixNano()) {
+				if now.UnixNano()-last >= int64(w.keepEvery) && m.progress.CompareAndSwap(last, now.UnixNano()) {
 					w.complain(m.InProgress(), "progress")
 				}
 			})

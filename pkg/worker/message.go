@@ -37,15 +37,22 @@ func newMessage(m jetstream.Msg, now time.Time) (*message, error) {
 func (w *Worker) finish(m *message, settled bool) {
 	if !settled {
 		m.failed.Store(true)
+		if w.attempts.Err() != nil {
+			w.cutOff.Add(1)
+		}
 	}
 	if m.parts.Add(-1) > 0 {
 		return
 	}
-	if m.failed.Load() {
+	switch {
+	case !m.failed.Load():
+		w.complain(m.Ack(), "ack")
+	case w.attempts.Err() != nil:
 		w.handBack(m)
-		return
+	default:
+		// It will hardly go better at once.
+		w.naks.add(m, time.Now().Add(time.Duration(min(m.handed, 12))*lastDelay))
 	}
-	w.complain(m.Ack(), "ack")
 }
 
 // handBack returns a message for somebody else to work on now.
@@ -54,7 +61,8 @@ func (w *Worker) handBack(m *message) { w.complain(m.Nak(), "nak") }
 // complain logs that an ack or a nak could not be sent. Nothing is lost by
 // that: the message comes again when AckWait ends.
 func (w *Worker) complain(err error, what string) {
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	// The keepalive may still see a message that was just acked.
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
 		w.log.Warn().Err(err).Str("what", what).Msg("could not answer for a message, it will come again")
 	}
 }

@@ -16,8 +16,12 @@ const (
 	// shortWait is up to where a wait is a delayed nak; a longer one is a
 	// schedule, which costs the consumer nothing.
 	shortWait = time.Minute
-	// publishTimeout bounds one try to publish. A new leader is elected in less.
-	publishTimeout = 10 * time.Second
+	// publishTimeout bounds one try to publish. What was under way when a
+	// connection or a leader was lost is published again after as long.
+	publishTimeout = 5 * time.Second
+	// patience is how long a dead letter waits in its slot for NATS to take it.
+	// A new leader is elected in less; what lasts longer is a full stream.
+	patience = 15 * time.Second
 )
 
 // store stores the delivery's present state for its next attempt, and returns
@@ -30,12 +34,17 @@ func (w *Worker) store(ctx context.Context, d *delivery.Delivery, lane, msgID st
 	return w.publish(ctx, m)
 }
 
+// scheduled reports whether a wait is a schedule, and not a delayed nak. The
+// last second never is: storing it again would take as long as the wait.
+func (w *Worker) scheduled(wait time.Duration) bool {
+	return w.schedules && (wait > shortWait || wait > time.Second && w.deliver.crowded.Load())
+}
+
 // stored returns the message that store publishes.
 func (w *Worker) stored(d *delivery.Delivery, lane, msgID string) (*nats.Msg, error) {
 	target := w.names.Delivery(lane, d.Event.Tenant, d.Endpoint)
-	wait := time.Until(d.State.Due)
 	subject := target
-	scheduled := w.schedules && (wait > shortWait || wait > time.Second && w.deliver.crowded.Load())
+	scheduled := w.scheduled(time.Until(d.State.Due))
 	if scheduled {
 		subject = w.names.Scheduled(d.Event.Tenant, d.Endpoint, d.Event.ID, d.State.Origin)
 	}
@@ -52,8 +61,9 @@ func (w *Worker) stored(d *delivery.Delivery, lane, msgID string) (*nats.Msg, er
 	return m, nil
 }
 
-// publish publishes until NATS has the message, ctx ends, or it is clear that
-// NATS will never take it. A message that we hold meanwhile is kept alive.
+// publish publishes to the stream of deliveries until NATS has the message, ctx
+// ends, or it is clear that NATS will never take it. A message that we hold
+// meanwhile is kept alive.
 func (w *Worker) publish(ctx context.Context, m *nats.Msg) error {
 	for {
 		err := w.publishOnce(ctx, m)
@@ -65,7 +75,34 @@ func (w *Worker) publish(ctx context.Context, m *nats.Msg) error {
 			return fmt.Errorf("store %s: %w", m.Subject, err)
 		}
 		w.metrics.StoreFailed()
+		w.mendStream(ctx, err)
 		w.storing.wait(ctx, w.log, err, "NATS does not store a delivery, trying until it does")
+	}
+}
+
+// errNotNow says that NATS does not take dead letters for now.
+var errNotNow = errors.New("NATS takes no dead letters for now")
+
+// publishLetter publishes to the stream of dead letters, as publish does to
+// that of deliveries, but gives up with errNotNow once that has been refused
+// for long: a stream of dead letters that is full must not take the slots of
+// endpoints that are well.
+func (w *Worker) publishLetter(ctx context.Context, m *nats.Msg) error {
+	for {
+		err := w.publishOnce(ctx, m)
+		if err == nil {
+			w.burying.over(w.log, "NATS stores dead letters again")
+			return nil
+		}
+		if permanent(err) || ctx.Err() != nil {
+			return fmt.Errorf("store %s: %w", m.Subject, err)
+		}
+		w.metrics.StoreFailed()
+		w.mendStream(ctx, err)
+		if w.burying.lasted() > w.patience {
+			return fmt.Errorf("store %s: %w: %w", m.Subject, errNotNow, err)
+		}
+		w.burying.wait(ctx, w.log, err, "NATS does not store a dead letter, trying until it does; while this lasts they wait among the deliveries")
 	}
 }
 
@@ -98,16 +135,15 @@ func (w *Worker) publishFlight(ctx context.Context, messages []*nats.Msg) error 
 		}
 		acks[i] = ack
 	}
-	timer := time.NewTimer(publishTimeout)
-	defer timer.Stop()
+	answered, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
 	for i, ack := range acks {
 		if ack != nil {
 			select {
 			case <-ack.Ok():
 				continue
 			case <-ack.Err():
-			case <-timer.C:
-			case <-ctx.Done():
+			case <-answered.Done():
 			}
 		}
 		if err := w.publish(ctx, messages[i]); err != nil {
@@ -121,8 +157,11 @@ func (w *Worker) publishFlight(ctx context.Context, messages []*nats.Msg) error 
 func permanent(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		const tooLarge = 10054 // message size exceeds maximum allowed
-		return api.ErrorCode == tooLarge
+		const (
+			tooLarge  = 10054 // message size exceeds maximum allowed
+			headerTop = 10097 // header size exceeds maximum allowed of 64k
+		)
+		return api.ErrorCode == tooLarge || api.ErrorCode == headerTop
 	}
 	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) || errors.Is(err, nats.ErrBadSubject)
 }

@@ -2,27 +2,33 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
 
 // slots counts the attempts that may still be started. Taking several at once
 // is what makes fetching cheap: a fetch costs the same for one message as for
-// fifty.
+// fifty. Who waits is served in turn, so that no consumer keeps slots from the
+// other by coming back for them quickly.
 type slots struct {
-	mu   sync.Mutex
-	free int
-	size int
-	// enough is how many must be free before a waiter is woken.
-	enough int
-	freed  chan struct{} // of capacity 1
+	mu    sync.Mutex
+	free  int
+	size  int
+	queue []*waiter
 }
 
-func newSlots(size int) *slots {
-	return &slots{free: size, size: size, enough: 1, freed: make(chan struct{}, 1)}
+// waiter waits for slots in the queue.
+type waiter struct {
+	want   int
+	enough int // how many must be free; guarded by the slots' mutex
+	timer  *time.Timer
+	served chan int // of capacity 1: how many it got
 }
 
-// gather is how long take waits for more slots once one is free.
+func newSlots(size int) *slots { return &slots{free: size, size: size} }
+
+// gather is how long a waiter waits for more slots once one is free.
 const gather = time.Millisecond
 
 // take waits for free slots and takes up to want of them. When the slots are
@@ -30,41 +36,58 @@ const gather = time.Millisecond
 // fetching messages one by one costs more than they do. It returns 0 when ctx
 // ends first.
 func (s *slots) take(ctx context.Context, want int) int {
-	enough := min(want, max(1, s.size/8))
-	var timer *time.Timer
-	var gathered <-chan time.Time
-	defer func() {
-		if timer != nil {
-			timer.Stop()
-		}
-	}()
-	for {
-		s.mu.Lock()
-		if s.free >= enough {
-			n := min(s.free, want)
-			s.free -= n
-			s.enough = 1
-			s.wake()
-			s.mu.Unlock()
-			return n
-		}
-		if s.free > 0 && timer == nil {
-			timer = time.NewTimer(gather)
-			gathered = timer.C
-		}
-		s.enough = 1
-		if timer != nil {
-			s.enough = enough
-		}
-		s.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return 0
-		case <-gathered:
-			enough = 1
-		case <-s.freed:
-		}
+	w := &waiter{want: want, enough: min(want, max(1, s.size/8)), served: make(chan int, 1)}
+	s.mu.Lock()
+	s.queue = append(s.queue, w)
+	s.serve()
+	s.mu.Unlock()
+	select {
+	case n := <-w.served:
+		return n
+	case <-ctx.Done():
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case n := <-w.served: // just before
+		return n
+	default:
+	}
+	s.queue = slices.DeleteFunc(s.queue, func(other *waiter) bool { return other == w })
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	s.serve()
+	return 0
+}
+
+// serve gives free slots to those who wait, the first first. The caller holds
+// the mutex.
+func (s *slots) serve() {
+	for len(s.queue) > 0 && s.free > 0 {
+		w := s.queue[0]
+		if s.free < w.enough {
+			if w.timer == nil {
+				w.timer = time.AfterFunc(gather, func() { s.hurry(w) })
+			}
+			return
+		}
+		n := min(s.free, w.want)
+		s.free -= n
+		s.queue = s.queue[1:]
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+		w.served <- n
+	}
+}
+
+// hurry lets a waiter have what is free.
+func (s *slots) hurry(w *waiter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.enough = 1
+	s.serve()
 }
 
 // tryTake takes one slot if one is free.
@@ -81,21 +104,9 @@ func (s *slots) tryTake() bool {
 // give returns n slots.
 func (s *slots) give(n int) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.free += n
-	s.wake()
-	s.mu.Unlock()
-}
-
-// wake lets one waiter look again. A waiter that leaves slots behind wakes the
-// next.
-func (s *slots) wake() {
-	if s.free < s.enough {
-		return
-	}
-	select {
-	case s.freed <- struct{}{}:
-	default:
-	}
+	s.serve()
 }
 
 // busy returns how many slots are taken.

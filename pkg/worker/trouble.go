@@ -9,13 +9,14 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// trouble paces what is tried again until it goes well, and keeps the log to
-// one line when it begins, one a minute while it lasts, and one at its end.
+// trouble paces what is tried again until it goes well, and keeps the log to a
+// line a minute while it lasts and one at its end. Many may share it: how long
+// it has lasted, and not how many are in it, says how long each waits.
 type trouble struct {
 	mu     sync.Mutex
 	since  time.Time // zero: all is well
-	logged time.Time
-	delay  time.Duration
+	logged time.Time // kept from one trouble to the next, so that a flapping one stays a line a minute
+	told   bool      // the log knows of this one
 }
 
 const (
@@ -23,19 +24,19 @@ const (
 	lastDelay  = 5 * time.Second
 )
 
-// wait reports err and waits a little longer each time, or until ctx ends.
+// wait reports err and waits for as long as the trouble has lasted, within
+// bounds, or until ctx ends.
 func (t *trouble) wait(ctx context.Context, log zerolog.Logger, err error, what string) {
 	t.mu.Lock()
 	now := time.Now()
 	if t.since.IsZero() {
-		t.since, t.delay = now, firstDelay
+		t.since = now
 	}
 	if now.Sub(t.logged) > time.Minute {
-		t.logged = now
+		t.logged, t.told = now, true
 		log.Warn().Err(err).Msg(what)
 	}
-	delay := t.delay
-	t.delay = min(2*t.delay, lastDelay)
+	delay := min(max(now.Sub(t.since), firstDelay), lastDelay)
 	t.mu.Unlock()
 	delay += rand.N(delay / 4) // replicas in the same trouble do not act in step
 	timer := time.NewTimer(delay)
@@ -46,6 +47,16 @@ func (t *trouble) wait(ctx context.Context, log zerolog.Logger, err error, what 
 	}
 }
 
+// lasted returns for how long there has been trouble.
+func (t *trouble) lasted() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.since.IsZero() {
+		return 0
+	}
+	return time.Since(t.since)
+}
+
 // over ends the trouble, if there was any.
 func (t *trouble) over(log zerolog.Logger, what string) {
 	t.mu.Lock()
@@ -53,6 +64,8 @@ func (t *trouble) over(log zerolog.Logger, what string) {
 	if t.since.IsZero() {
 		return
 	}
-	log.Info().Dur("after", time.Since(t.since)).Msg(what)
-	t.since, t.logged = time.Time{}, time.Time{}
+	if t.told {
+		log.Info().Dur("after", time.Since(t.since)).Msg(what)
+	}
+	t.since, t.told = time.Time{}, false
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,9 +49,9 @@ type Options struct {
 	Sender      Sender
 	Disabler    Disabler
 	Letters     Letters
-	// Restore makes a durable consumer again after somebody deleted it. Every
-	// message of its stream up to floor was acked.
-	Restore func(ctx context.Context, durable string, floor uint64) error
+	// Restore makes streams and consumers again that somebody deleted. Every
+	// event up to floor was acked.
+	Restore func(ctx context.Context, floor uint64) error
 	Metrics *telemetry.Metrics
 	Logger  zerolog.Logger
 }
@@ -64,14 +65,21 @@ type Worker struct {
 	sender    Sender
 	disabler  Disabler
 	letters   Letters
-	restore   func(context.Context, string, uint64) error
+	restore   func(ctx context.Context, floor uint64) error
 	metrics   *telemetry.Metrics
 	log       zerolog.Logger
+	oddities  zerolog.Logger // for what producers can make happen as often as they like
 
 	pool            *pool
 	naks            *naks
 	fanout, deliver *consumer
-	storing         trouble
+	storing         trouble    // with the stream of deliveries
+	burying         trouble    // with that of dead letters
+	mending         sync.Mutex // one mends at a time
+	keepEvery       time.Duration
+	fetchFor        time.Duration
+	patience        time.Duration
+	cutOff          atomic.Int64
 
 	// attempts is the context of all attempts and of storing what came of
 	// them. It outlives Run's by the grace period.
@@ -85,6 +93,8 @@ func New(o Options) *Worker {
 		js: o.JetStream, names: o.Names, schedules: o.Schedules, endpoints: o.Endpoints,
 		sender: o.Sender, disabler: o.Disabler, letters: o.Letters,
 		restore: o.Restore, metrics: o.Metrics, log: o.Logger, pool: newPool(o.MaxInFlight),
+		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
+		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience,
 	}
 	w.attempts, w.cut = context.WithCancelCause(context.Background())
 	w.naks = newNaks(w.complain)
@@ -108,7 +118,7 @@ var ErrStopping = errors.New("jethook is stopping")
 
 // Run delivers until ctx ends. Then it fetches no more, lets the running
 // attempts finish for as long as grace, hands back the rest, and returns the
-// number of attempts that it cut off. No attempt that was cut off counts.
+// number of deliveries that it cut off. No attempt that was cut off counts.
 func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	aside, stopAside := context.WithCancel(context.Background())
 	var consumers, others sync.WaitGroup
@@ -131,7 +141,6 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	select {
 	case <-finished:
 	case <-timer.C:
-		cutOff = w.pool.slots.busy()
 	}
 	w.cut(ErrStopping)
 	<-finished
@@ -141,15 +150,15 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	if err := w.js.Conn().FlushTimeout(5 * time.Second); err != nil {
 		w.log.Warn().Err(err).Msg("the last acks may not have reached NATS; what they were for may come again")
 	}
-	return cutOff
+	return int(w.cutOff.Load())
 }
 
 // Restorer returns the Restore of a topology: it makes what is missing, and
 // lets the fanout consumer begin where it was, not at the start of a week's
 // events.
-func Restorer(js jetstream.JetStream, t streams.Topology) func(context.Context, string, uint64) error {
-	return func(ctx context.Context, durable string, floor uint64) error {
-		if _, err := t.From(durable, floor).Ensure(ctx, js); err != nil {
+func Restorer(js jetstream.JetStream, t streams.Topology) func(ctx context.Context, floor uint64) error {
+	return func(ctx context.Context, floor uint64) error {
+		if _, err := t.From(streams.Fanout, floor).Ensure(ctx, js); err != nil {
 			return fmt.Errorf("topology: %w", err)
 		}
 		return nil

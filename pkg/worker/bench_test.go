@@ -1,0 +1,42 @@
+package worker
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+)
+
+// BenchmarkEvent is the way of an event whose first attempt succeeds, without
+// HTTP: fetch, match, settle, ack.
+func BenchmarkEvent(b *testing.B) {
+	w := newWorld(b, setting{})
+	w.endpoint("crm")
+	for done := 0; done < b.N; done += 4000 {
+		w.publishMany("order.created", "evt_"+time.Now().Format("150405.000000")+"_", min(4000, b.N-done))
+	}
+	counter := &counter{n: int64(b.N), all: make(chan struct{})}
+	b.ReportAllocs()
+	b.ResetTimer()
+	w.run(64, time.Second, func(worker *Worker) { worker.sender = counter })
+	<-counter.all
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// counter answers 200 until it has answered n times.
+type counter struct {
+	n   int64
+	all chan struct{}
+	got atomic.Int64
+}
+
+func (c *counter) Attempt(context.Context, *delivery.Delivery, *endpoint.Endpoint) delivery.Result {
+	if c.got.Add(1) == c.n {
+		close(c.all)
+	}
+	return delivery.Result{Status: 200, At: time.Now()}
+}

@@ -1,0 +1,493 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"jethook/pkg/deadletter"
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/event"
+	"jethook/pkg/retry"
+	"jethook/pkg/telemetry"
+	"jethook/streams"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testTimeout = 60 * time.Second
+
+// world is a NATS server with the topology, endpoints, and the far side of
+// HTTP, in which workers deliver.
+type world struct {
+	testing.TB
+	ctx       context.Context
+	opts      server.Options
+	server    *server.Server
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	names     streams.Names
+	topology  streams.Topology
+	endpoints *endpoints
+	sender    *sender
+	letters   *deadletter.Store
+}
+
+// setting changes a world before it begins.
+type setting struct {
+	ackWait time.Duration // of both consumers
+	old     bool          // the server has no schedules
+}
+
+func newWorld(t testing.TB, set setting) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	t.Cleanup(cancel)
+	w := &world{TB: t, ctx: ctx, endpoints: &endpoints{}, opts: server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+	}}
+	w.sender = &sender{calls: make(chan call, 1<<16), reply: func(context.Context, call) delivery.Result { return delivery.Result{Status: 200} }}
+	w.start()
+	t.Cleanup(func() { w.shutdown() })
+	w.nc, w.js = w.connect(w.server.ClientURL())
+	var err error
+	w.names, err = streams.NewNames("")
+	w.must(err)
+	w.topology, err = streams.NewTopology(streams.Options{Names: w.names})
+	w.must(err)
+	for i := range w.topology.Consumers {
+		if set.ackWait > 0 {
+			w.topology.Consumers[i].Config.AckWait = set.ackWait
+		}
+	}
+	for i := range w.topology.Streams {
+		if set.old {
+			w.topology.Streams[i].AllowMsgSchedules = false
+		}
+	}
+	_, err = w.topology.Ensure(ctx, w.js)
+	w.must(err)
+	w.letters = deadletter.NewStore(w.js, w.names)
+	return w
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) start() {
+	w.Helper()
+	opts := w.opts
+	s, err := server.NewServer(&opts)
+	w.must(err)
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		w.Fatal("the server is not ready")
+	}
+	w.server, w.opts.Port = s, opts.Port // the same port again after a restart
+}
+
+func (w *world) shutdown() {
+	w.server.Shutdown()
+	w.server.WaitForShutdown()
+}
+
+func (w *world) connect(url string) (*nats.Conn, jetstream.JetStream) {
+	w.Helper()
+	closed := make(chan struct{})
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	w.must(err)
+	w.Cleanup(func() { nc.Close(); <-closed })
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(10*time.Second))
+	w.must(err)
+	return nc, js
+}
+
+// running is a worker that runs.
+type running struct {
+	*Worker
+	stop   func() int // stops it once and returns how many it cut off
+	cancel context.CancelFunc
+}
+
+// run runs a worker until the test ends, or stop.
+func (w *world) run(slots int, grace time.Duration, change ...func(*Worker)) *running {
+	w.Helper()
+	return w.runOn(w.js, slots, grace, change...)
+}
+
+func (w *world) runOn(js jetstream.JetStream, slots int, grace time.Duration, change ...func(*Worker)) *running {
+	w.Helper()
+	o := w.options()
+	o.JetStream, o.Restore, o.MaxInFlight = js, Restorer(js, w.topology), slots
+	worker := New(o)
+	worker.fetchFor = 200 * time.Millisecond // what a stop takes
+	for _, f := range change {
+		f(worker)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cut := make(chan int, 1)
+	go func() { cut <- worker.Run(ctx, grace) }()
+	stop := sync.OnceValue(func() int { cancel(); return <-cut })
+	w.Cleanup(func() { stop() })
+	w.until("both consumers are read", worker.Running)
+	return &running{Worker: worker, stop: stop, cancel: cancel}
+}
+
+func (w *world) options() Options {
+	return Options{
+		JetStream: w.js, Names: w.names, MaxInFlight: 4, Schedules: true, Endpoints: w.endpoints,
+		Sender: w.sender, Disabler: w.endpoints, Letters: deadletter.NewWriter(w.names, w.nc.MaxPayload),
+		Restore: Restorer(w.js, w.topology), Metrics: telemetry.NewMetrics("test"), Logger: zerolog.New(testLog{w.TB}),
+	}
+}
+
+type testLog struct{ testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) { l.Logf("%s", p); return len(p), nil }
+
+// until waits for a fact.
+func (w *world) until(what string, fact func() bool) {
+	w.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for !fact() {
+		select {
+		case <-w.ctx.Done():
+			w.Fatalf("it never came to this: %s", what)
+		case <-ticker.C:
+		}
+	}
+}
+
+// publish publishes an event to tenant acme and returns its sequence.
+func (w *world) publish(eventType, id, body string) uint64 {
+	w.Helper()
+	m := nats.NewMsg("webhooks.events.acme." + eventType)
+	m.Data = []byte(body)
+	m.Header.Set(jetstream.MsgIDHeader, id)
+	ack, err := w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	return ack.Sequence
+}
+
+// publishMany publishes n events of a type, with the ids prefix0, prefix1…
+func (w *world) publishMany(eventType, prefix string, n int) {
+	w.Helper()
+	futures := make([]jetstream.PubAckFuture, n)
+	for i := range futures {
+		m := nats.NewMsg("webhooks.events.acme." + eventType)
+		m.Header.Set(jetstream.MsgIDHeader, prefix+strconv.Itoa(i))
+		var err error
+		futures[i], err = w.js.PublishMsgAsync(m)
+		w.must(err)
+	}
+	for _, f := range futures {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			w.Fatal(err)
+		}
+	}
+}
+
+// put stores a delivery as one that waits, and returns its sequence.
+func (w *world) put(d delivery.Delivery) uint64 {
+	w.Helper()
+	m, err := d.Encode(w.names.Delivery(endpoint.DefaultLane, d.Event.Tenant, d.Endpoint), w.nc.MaxPayload())
+	w.must(err)
+	ack, err := w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	return ack.Sequence
+}
+
+// given returns a delivery of an event to an endpoint of acme's.
+func given(ep, id string, state delivery.State) delivery.Delivery {
+	now := time.Now()
+	d := delivery.New(event.Event{ID: id, Tenant: "acme", Type: "order.created", Time: now, Seq: 1, Body: []byte("{}")}, ep)
+	if state.Origin == "" {
+		state.Origin = d.State.Origin
+	}
+	if state.Since.IsZero() {
+		state.Since = now
+	}
+	d.State = state
+	return d
+}
+
+func (w *world) consumer(stream, durable string) *jetstream.ConsumerInfo {
+	w.Helper()
+	c, err := w.js.Consumer(w.ctx, stream, durable)
+	w.must(err)
+	return c.CachedInfo()
+}
+
+func (w *world) fanout() *jetstream.ConsumerInfo {
+	w.Helper()
+	return w.consumer(w.names.Events(), streams.Fanout)
+}
+
+func (w *world) deliver() *jetstream.ConsumerInfo {
+	w.Helper()
+	return w.consumer(w.names.Deliveries(), streams.Deliver)
+}
+
+func (w *world) state(stream string) jetstream.StreamState {
+	w.Helper()
+	s, err := w.js.Stream(w.ctx, stream)
+	w.must(err)
+	return s.CachedInfo().State
+}
+
+// settled waits until everything was acked.
+func (w *world) settled() {
+	w.Helper()
+	w.until("all is acked", func() bool {
+		f := w.fanout()
+		return f.NumPending == 0 && f.NumAckPending == 0 && w.state(w.names.Deliveries()).Msgs == 0
+	})
+}
+
+// dead waits for n dead letters and returns them.
+func (w *world) dead(n int) []deadletter.Letter {
+	w.Helper()
+	w.until(fmt.Sprintf("%d dead letters", n), func() bool { return w.state(w.names.DeadLetters()).Msgs >= uint64(n) })
+	var all []deadletter.Letter
+	for l, err := range w.letters.All(w.ctx, deadletter.Filter{}) {
+		w.must(err)
+		all = append(all, l)
+	}
+	if len(all) != n {
+		w.Fatalf("%d dead letters, want %d", len(all), n)
+	}
+	return all
+}
+
+func (w *world) letter(d *delivery.Delivery, url string, reason delivery.Reason, at time.Time) (*nats.Msg, error) {
+	return deadletter.NewWriter(w.names, w.nc.MaxPayload).Letter(d, url, reason, at)
+}
+
+// stored returns the message that a subject holds last.
+func (w *world) stored(subject string) *jetstream.RawStreamMsg {
+	w.Helper()
+	s, err := w.js.Stream(w.ctx, w.names.Deliveries())
+	w.must(err)
+	m, err := s.GetLastMsgForSubject(w.ctx, subject)
+	w.must(err)
+	return m
+}
+
+// scheduledMsg returns a stored message as one to publish.
+func (w *world) scheduledMsg(subject string, m *jetstream.RawStreamMsg) *nats.Msg {
+	return &nats.Msg{Subject: subject, Header: m.Header, Data: m.Data}
+}
+
+// endpoints are four lines more than a map.
+type endpoints struct {
+	mu       sync.Mutex
+	all      map[string]*endpoint.Endpoint
+	disabled []string
+}
+
+func (e *endpoints) Match(tenant, eventType string) []*endpoint.Endpoint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var found []*endpoint.Endpoint
+	for _, ep := range e.all {
+		if ep.Tenant == tenant && slices.Contains(ep.Events, eventType) {
+			found = append(found, ep)
+		}
+	}
+	slices.SortFunc(found, func(a, b *endpoint.Endpoint) int { return strings.Compare(a.ID, b.ID) })
+	return found
+}
+
+func (e *endpoints) Get(tenant, id string) *endpoint.Endpoint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.all[tenant+"/"+id]
+}
+
+func (e *endpoints) Disable(_ context.Context, name, why string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.disabled = append(e.disabled, name+": "+why)
+	return nil
+}
+
+// endpoint makes an endpoint of acme's that wants order.created and retries at
+// once, or changes it.
+func (w *world) endpoint(id string, change ...func(*endpoint.Document)) {
+	w.Helper()
+	d := endpoint.NewDocument()
+	d.Tenant, d.ID, d.URL, d.Events = "acme", id, "https://example.com/"+id, []string{"order.created"}
+	d.Retry = retry.Policy{Base: time.Millisecond, Factor: 1, MaxDelay: time.Millisecond, MaxAttempts: 5, Jitter: retry.JitterNone}
+	for _, f := range change {
+		f(&d)
+	}
+	ep, err := endpoint.Compile(d)
+	w.must(err)
+	w.endpoints.mu.Lock()
+	defer w.endpoints.mu.Unlock()
+	if w.endpoints.all == nil {
+		w.endpoints.all = map[string]*endpoint.Endpoint{}
+	}
+	w.endpoints.all[ep.Name()] = ep
+}
+
+func (w *world) remove(id string) {
+	w.endpoints.mu.Lock()
+	defer w.endpoints.mu.Unlock()
+	delete(w.endpoints.all, "acme/"+id)
+}
+
+// every sets the delays of an endpoint's retries to one duration.
+func every(delay time.Duration, attempts int) func(*endpoint.Document) {
+	return func(d *endpoint.Document) {
+		d.Retry = retry.Policy{Base: delay, Factor: 1, MaxDelay: delay, MaxAttempts: attempts, Jitter: retry.JitterNone}
+	}
+}
+
+// call is an attempt that was made.
+type call struct {
+	endpoint, event string
+	number          int
+	at              time.Time
+	body            string
+	state           delivery.State
+}
+
+// sender is the far side of HTTP.
+type sender struct {
+	calls chan call // when they began
+	mu    sync.Mutex
+	reply func(context.Context, call) delivery.Result
+}
+
+func (s *sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint) delivery.Result {
+	c := call{endpoint: ep.ID, event: d.Event.ID, number: d.Number(), at: time.Now(), body: string(d.Event.Body), state: d.State}
+	s.mu.Lock()
+	reply := s.reply
+	s.mu.Unlock()
+	s.calls <- c
+	r := reply(ctx, c)
+	r.At, r.Duration = c.at, time.Since(c.at)
+	return r
+}
+
+// answer sets what the far side answers.
+func (w *world) answer(reply func(context.Context, call) delivery.Result) {
+	w.sender.mu.Lock()
+	defer w.sender.mu.Unlock()
+	w.sender.reply = reply
+}
+
+// status answers with a status.
+func status(code int) func(context.Context, call) delivery.Result {
+	return func(context.Context, call) delivery.Result { return delivery.Result{Status: code} }
+}
+
+// hang answers when it is released, and is interrupted or times out as an
+// attempt would.
+func hang(released <-chan struct{}) func(context.Context, call) delivery.Result {
+	return func(ctx context.Context, _ call) delivery.Result {
+		select {
+		case <-released:
+			return delivery.Result{Status: 200}
+		case <-ctx.Done():
+			if context.Cause(ctx) == ErrStopping { //nolint:errorlint // the very cause
+				return delivery.Result{Fault: delivery.FaultInterrupted}
+			}
+			return delivery.Result{Fault: delivery.FaultTimeout}
+		}
+	}
+}
+
+// next returns the next attempt.
+func (w *world) next() call {
+	w.Helper()
+	select {
+	case c := <-w.sender.calls:
+		return c
+	case <-w.ctx.Done():
+		w.Fatal("no attempt came")
+		return call{}
+	}
+}
+
+// quiet fails if an attempt was made that nobody expected.
+func (w *world) quiet() {
+	w.Helper()
+	select {
+	case c := <-w.sender.calls:
+		w.Fatalf("unexpected attempt %d of %s at %s", c.number, c.event, c.endpoint)
+	default:
+	}
+}
+
+// proxy carries one connection at a time to the server, so that a test can cut
+// it.
+type proxy struct {
+	listener net.Listener
+	mu       sync.Mutex
+	open     []net.Conn
+	wg       sync.WaitGroup
+}
+
+func newProxy(w *world) *proxy {
+	w.Helper()
+	l, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
+	w.must(err)
+	p := &proxy{listener: l}
+	target := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.opts.Port))
+	p.wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := (&net.Dialer{}).DialContext(w.ctx, "tcp", target)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.open = append(p.open, in, out)
+			p.mu.Unlock()
+			p.wg.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
+			p.wg.Go(func() { _, _ = io.Copy(in, out); _ = in.Close() })
+		}
+	})
+	w.Cleanup(func() { _ = l.Close(); p.cut(); p.wg.Wait() })
+	return p
+}
+
+func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
+
+// cut breaks all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.open {
+		_ = c.Close()
+	}
+	p.open = nil
+}

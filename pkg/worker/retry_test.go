@@ -1,0 +1,263 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/retry"
+)
+
+// The state travels: each attempt knows its number and the history, is made
+// when it is due within the jitter's bounds, and the dead letter tells it all.
+func TestRetryStateTravels(t *testing.T) {
+	t.Parallel()
+	for _, jitter := range []retry.Jitter{retry.JitterNone, retry.JitterEqual, retry.JitterFull} {
+		t.Run(string(jitter), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			policy := retry.Policy{Base: 200 * time.Millisecond, Factor: 2, MaxDelay: time.Second, MaxAttempts: 4, Jitter: jitter}
+			w.endpoint("crm", func(d *endpoint.Document) { d.Retry = policy })
+			w.answer(func(_ context.Context, c call) delivery.Result {
+				return delivery.Result{Status: 500 + c.number, Error: fmt.Sprintf("failure %d", c.number)}
+			})
+			w.run(4, time.Second)
+			seq := w.publish("order.created", "evt_1", "{}")
+			var before call
+			for i := 1; i <= 4; i++ {
+				c := w.next()
+				if c.number != i || len(c.state.History) != i-1 || c.state.Origin != fmt.Sprintf("e%d", seq) {
+					t.Errorf("attempt %d: %+v", i, c)
+				}
+				if i > 1 {
+					full := policy.Backoff(i - 1)
+					low := map[retry.Jitter]time.Duration{retry.JitterNone: full, retry.JitterEqual: full / 2, retry.JitterFull: 0}[jitter]
+					// Late by what a burst and the server's timer may take.
+					if after := c.at.Sub(before.at); after < low || after > full+500*time.Millisecond {
+						t.Errorf("attempt %d came after %v, want %v to %v", i, after, low, full)
+					}
+					if c.at.Before(c.state.Due) {
+						t.Errorf("attempt %d came %v before it was due", i, c.state.Due.Sub(c.at))
+					}
+				}
+				before = c
+			}
+			l := w.dead(1)[0]
+			if l.Reason != delivery.AttemptsExhausted || l.Attempts != 4 || l.LastStatus != 504 || l.LastError != "failure 4" || len(l.History) != 4 {
+				t.Errorf("dead letter %+v", l)
+			}
+			for i, a := range l.History {
+				if a.Attempt != i+1 || a.Status != 501+i {
+					t.Errorf("history[%d] = %+v", i, a)
+				}
+			}
+			w.settled()
+			w.quiet()
+		})
+	}
+}
+
+// A long wait is a schedule under the delivery's own subject, with the time to
+// the nanosecond, and costs the consumer nothing.
+func TestLongWaitIsASchedule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", every(90*time.Second+123456789*time.Nanosecond, 5))
+	w.answer(status(503))
+	w.run(4, time.Second)
+	seq := w.publish("order.created", "evt_1", "body")
+	first := w.next()
+	subject := fmt.Sprintf("webhooks.scheduled.acme.crm.evt_1.e%d", seq)
+	w.until("the schedule is stored", func() bool { return w.state(w.names.Deliveries()).Msgs == 1 })
+	m := w.stored(subject)
+	d, _, err := delivery.Decode("acme", "crm", m.Header, m.Data)
+	w.must(err)
+	at, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(m.Header.Get("Nats-Schedule"), "@at "))
+	w.must(err)
+	if !at.Equal(d.State.Due) || at.Nanosecond() == 0 {
+		t.Errorf("scheduled for %v, due %v: want the same, to the nanosecond", at, d.State.Due)
+	}
+	if after := at.Sub(first.at); after < 90*time.Second || after > 95*time.Second {
+		t.Errorf("scheduled %v after the attempt, want 90s", after)
+	}
+	if got := m.Header.Get("Nats-Schedule-Target"); got != "webhooks.deliveries.default.acme.crm" {
+		t.Errorf("target %q", got)
+	}
+	if string(m.Data) != "body" || d.State.Attempts != 1 {
+		t.Errorf("stored %q with state %+v", m.Data, d.State)
+	}
+	if c := w.deliver(); c.NumPending+uint64(c.NumAckPending) != 0 {
+		t.Errorf("the consumer knows of it: %d pending, %d not acked", c.NumPending, c.NumAckPending)
+	}
+	// An operator hurries it by its subject.
+	w.answer(status(200))
+	m.Header.Set("Nats-Schedule", "@at "+time.Now().Add(300*time.Millisecond).UTC().Format(time.RFC3339Nano))
+	m.Header.Del(jetstream.MsgIDHeader)
+	hurried := w.scheduledMsg(subject, m)
+	d.State.Due = time.Time{}
+	e, err := d.Encode(subject, 0)
+	w.must(err)
+	hurried.Header.Set(delivery.Header, e.Header.Get(delivery.Header))
+	_, err = w.js.PublishMsg(w.ctx, hurried)
+	w.must(err)
+	if c := w.next(); c.number != 2 || c.body != "body" {
+		t.Errorf("the schedule fired as attempt %d with %q, want the second with the body", c.number, c.body)
+	}
+	w.settled()
+}
+
+// A wait is a nak, a schedule or a copy, by its length, by how crowded the
+// consumer is, by how often it was nak'd and by what the server can do.
+func TestWhereAWaitGoes(t *testing.T) {
+	t.Parallel()
+	const nak, schedule, copied = "nak", "schedule", "copy"
+	for _, c := range []struct {
+		name    string
+		wait    time.Duration
+		crowded bool
+		old     bool
+		handed  int // before
+		want    string
+	}{
+		{"short", 30 * time.Second, false, false, 0, nak},
+		{"long", 2 * time.Minute, false, false, 0, schedule},
+		{"crowded", 30 * time.Second, true, false, 0, schedule},
+		{"crowded, the last second", 900 * time.Millisecond, true, false, 0, nak},
+		{"nak'd ten times", 30 * time.Second, false, false, waits - 1, copied},
+		{"long, nak'd ten times", 2 * time.Minute, false, false, waits - 1, schedule},
+		{"old server, long", 2 * time.Hour, false, true, 0, nak},
+		{"old server, crowded", 30 * time.Second, true, true, 0, nak},
+		{"old server, nak'd ten times", 2 * time.Hour, false, true, waits - 1, copied},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{old: c.old})
+			w.endpoint("crm")
+			// Until crowded is set, so that nothing unsets it.
+			seq := w.put(given("crm", "evt_1", delivery.State{Due: time.Now().Add(c.wait)}))
+			pull, err := w.js.Consumer(w.ctx, w.names.Deliveries(), "deliver")
+			w.must(err)
+			for range c.handed {
+				m, err := pull.Next()
+				w.must(err)
+				w.must(m.Nak())
+			}
+			r := New(w.options())
+			r.schedules = !c.old
+			r.deliver.crowded.Store(c.crowded)
+			ctx, cancel := context.WithCancel(w.ctx)
+			flushed := make(chan struct{})
+			go func() { defer close(flushed); r.naks.run(ctx) }()
+			raw, err := pull.Next()
+			w.must(err)
+			m, err := newMessage(raw, time.Now())
+			w.must(err)
+			r.delivery(m)
+			cancel()
+			<-flushed
+			w.must(w.nc.Flush())
+			w.until("the server has the answer", func() bool {
+				s, d := w.state(w.names.Deliveries()), w.deliver()
+				got := copied
+				switch {
+				case s.FirstSeq == seq && d.NumAckPending == 1 && s.LastSeq == seq:
+					got = nak
+				case d.NumPending == 0 && d.NumAckPending == 0:
+					got = schedule
+				case d.NumAckPending == 1:
+					return false // not acked yet
+				}
+				if got != c.want {
+					t.Fatalf("the wait became a %s, want a %s", got, c.want)
+				}
+				return true
+			})
+			r.pool.close()
+		})
+	}
+}
+
+// What becomes of deliveries that get no attempt.
+func TestNoAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm")
+	w.run(4, time.Second)
+	w.put(given("gone", "evt_1", delivery.State{}))
+	w.put(given("gone", "evt_2", delivery.State{Due: time.Now().Add(time.Hour)}))
+	w.put(given("crm", "evt_3", delivery.State{Since: time.Now().Add(-73 * time.Hour)}))
+	reasons := map[string]delivery.Reason{}
+	for _, l := range w.dead(3) {
+		reasons[l.EventID] = l.Reason
+	}
+	if reasons["evt_1"] != delivery.EndpointDeleted || reasons["evt_2"] != delivery.EndpointDeleted || reasons["evt_3"] != delivery.Expired {
+		t.Errorf("reasons %v", reasons)
+	}
+	w.settled()
+	w.quiet()
+}
+
+// A receiver that is gone for good, or says so, is left alone.
+func TestDisable(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		result delivery.Result
+		why    string
+		dead   int
+	}{
+		"410":                  {delivery.Result{Status: 410}, "410 Gone", 1},
+		"header":               {delivery.Result{Status: 200, Disable: true}, "webhook-delivery", 0},
+		"header with an error": {delivery.Result{Status: 400, Disable: true}, "webhook-delivery", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm")
+			w.answer(func(context.Context, call) delivery.Result { return c.result })
+			w.run(4, time.Second)
+			w.publish("order.created", "evt_1", "{}")
+			w.settled()
+			w.dead(c.dead)
+			w.endpoints.mu.Lock()
+			defer w.endpoints.mu.Unlock()
+			if got := w.endpoints.disabled; len(got) != 1 || !strings.HasPrefix(got[0], "acme/crm: ") || !strings.Contains(got[0], c.why) {
+				t.Errorf("disabled %q, want acme/crm once because of %s", got, c.why)
+			}
+		})
+	}
+}
+
+// The events of a paused endpoint wait without attempts, and are delivered
+// after it was resumed.
+func TestPausedWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", func(d *endpoint.Document) { d.Paused = true })
+	w.run(4, time.Second)
+	w.publish("order.created", "evt_1", "{}")
+	w.until("the delivery is stored", func() bool { return w.state(w.names.Deliveries()).Msgs == 1 && w.fanout().NumAckPending == 0 })
+	m := w.stored("webhooks.deliveries.default.acme.crm")
+	d, _, err := delivery.Decode("acme", "crm", m.Header, m.Data)
+	w.must(err)
+	if wait := time.Until(d.State.Due); d.State.Attempts != 0 || wait < unavailableFor/2 || wait > unavailableFor {
+		t.Errorf("stored after %d attempts, due in %v", d.State.Attempts, wait)
+	}
+	w.quiet()
+	// Let its time come while paused, and once more after that.
+	d.State.Due = time.Now()
+	w.put(d)
+	w.until("it waits again", func() bool { return w.state(w.names.Deliveries()).LastSeq == 3 })
+	w.quiet()
+	w.endpoint("crm")
+	d.State.Due = time.Now()
+	w.put(d)
+	if c := w.next(); c.number != 1 {
+		t.Errorf("attempt %d after the pause, want the first", c.number)
+	}
+}
