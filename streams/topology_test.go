@@ -28,7 +28,7 @@ func TestTopologyIsGolden(t *testing.T) {
 	}
 	got := b.Bytes()
 	if *update {
-		if err := os.WriteFile(golden, got, 0o600); err != nil {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -56,7 +56,7 @@ func (c *Client) Do(req *http.Request) (Response, error) {
 		return Response{}, &Error{Failure: InvalidRequest, Err: err}
 	}
 	prepare(req)
-	res, err := c.roundTrip(req)
+	res, err := c.roundTrip(req) //nolint:bodyclose // receive closes it
 	if err != nil {
 		return Response{}, failure(req, 0, err)
 	}

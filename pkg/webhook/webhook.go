@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -86,9 +87,7 @@ func (s *Sender) request(ctx context.Context, d *delivery.Delivery, ep *endpoint
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	for name, v := range ep.Header {
-		h[name] = v
-	}
+	maps.Copy(h, ep.Header)
 	for _, f := range e.Fields {
 		h[textproto.CanonicalMIMEHeaderKey(f.Name)] = []string{f.Value}
 	}

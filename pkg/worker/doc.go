@@ -7,7 +7,8 @@
 //
 //	consumer   fetches no more messages than there are free slots
 //	pool       runs each in a slot of its own
-//	handle     reads a message as deliveries
+//	event      reads an event as the deliveries of all endpoints that match
+//	delivery   reads a delivery that was stored
 //	attempt    makes one attempt and settles what came of it
 //	outbox     stores deliveries and dead letters until NATS has them
 //	message    acks or hands back: the one place where that is decided

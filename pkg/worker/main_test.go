@@ -3,11 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -189,7 +185,7 @@ func (w *world) publish(eventType, id, body string) uint64 {
 	return ack.Sequence
 }
 
-// publishMany publishes n events of a type, with the ids prefix0, prefix1…
+// publishMany publishes n events of a type, with the ids prefix0, prefix1 and so on.
 func (w *world) publishMany(eventType, prefix string, n int) {
 	w.Helper()
 	futures := make([]jetstream.PubAckFuture, n)
@@ -300,39 +296,6 @@ func (w *world) scheduledMsg(subject string, m *jetstream.RawStreamMsg) *nats.Ms
 	return &nats.Msg{Subject: subject, Header: m.Header, Data: m.Data}
 }
 
-// endpoints are four lines more than a map.
-type endpoints struct {
-	mu       sync.Mutex
-	all      map[string]*endpoint.Endpoint
-	disabled []string
-}
-
-func (e *endpoints) Match(tenant, eventType string) []*endpoint.Endpoint {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var found []*endpoint.Endpoint
-	for _, ep := range e.all {
-		if ep.Tenant == tenant && slices.Contains(ep.Events, eventType) {
-			found = append(found, ep)
-		}
-	}
-	slices.SortFunc(found, func(a, b *endpoint.Endpoint) int { return strings.Compare(a.ID, b.ID) })
-	return found
-}
-
-func (e *endpoints) Get(tenant, id string) *endpoint.Endpoint {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.all[tenant+"/"+id]
-}
-
-func (e *endpoints) Disable(_ context.Context, name, why string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.disabled = append(e.disabled, name+": "+why)
-	return nil
-}
-
 // endpoint makes an endpoint of acme's that wants order.created and retries at
 // once, or changes it.
 func (w *world) endpoint(id string, change ...func(*endpoint.Document)) {
@@ -364,130 +327,4 @@ func every(delay time.Duration, attempts int) func(*endpoint.Document) {
 	return func(d *endpoint.Document) {
 		d.Retry = retry.Policy{Base: delay, Factor: 1, MaxDelay: delay, MaxAttempts: attempts, Jitter: retry.JitterNone}
 	}
-}
-
-// call is an attempt that was made.
-type call struct {
-	endpoint, event string
-	number          int
-	at              time.Time
-	body            string
-	state           delivery.State
-}
-
-// sender is the far side of HTTP.
-type sender struct {
-	calls chan call // when they began
-	mu    sync.Mutex
-	reply func(context.Context, call) delivery.Result
-}
-
-func (s *sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint) delivery.Result {
-	c := call{endpoint: ep.ID, event: d.Event.ID, number: d.Number(), at: time.Now(), body: string(d.Event.Body), state: d.State}
-	s.mu.Lock()
-	reply := s.reply
-	s.mu.Unlock()
-	s.calls <- c
-	r := reply(ctx, c)
-	r.At, r.Duration = c.at, time.Since(c.at)
-	return r
-}
-
-// answer sets what the far side answers.
-func (w *world) answer(reply func(context.Context, call) delivery.Result) {
-	w.sender.mu.Lock()
-	defer w.sender.mu.Unlock()
-	w.sender.reply = reply
-}
-
-// status answers with a status.
-func status(code int) func(context.Context, call) delivery.Result {
-	return func(context.Context, call) delivery.Result { return delivery.Result{Status: code} }
-}
-
-// hang answers when it is released, and is interrupted or times out as an
-// attempt would.
-func hang(released <-chan struct{}) func(context.Context, call) delivery.Result {
-	return func(ctx context.Context, _ call) delivery.Result {
-		select {
-		case <-released:
-			return delivery.Result{Status: 200}
-		case <-ctx.Done():
-			if context.Cause(ctx) == ErrStopping { //nolint:errorlint // the very cause
-				return delivery.Result{Fault: delivery.FaultInterrupted}
-			}
-			return delivery.Result{Fault: delivery.FaultTimeout}
-		}
-	}
-}
-
-// next returns the next attempt.
-func (w *world) next() call {
-	w.Helper()
-	select {
-	case c := <-w.sender.calls:
-		return c
-	case <-w.ctx.Done():
-		w.Fatal("no attempt came")
-		return call{}
-	}
-}
-
-// quiet fails if an attempt was made that nobody expected.
-func (w *world) quiet() {
-	w.Helper()
-	select {
-	case c := <-w.sender.calls:
-		w.Fatalf("unexpected attempt %d of %s at %s", c.number, c.event, c.endpoint)
-	default:
-	}
-}
-
-// proxy carries one connection at a time to the server, so that a test can cut
-// it.
-type proxy struct {
-	listener net.Listener
-	mu       sync.Mutex
-	open     []net.Conn
-	wg       sync.WaitGroup
-}
-
-func newProxy(w *world) *proxy {
-	w.Helper()
-	l, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
-	w.must(err)
-	p := &proxy{listener: l}
-	target := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.opts.Port))
-	p.wg.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := (&net.Dialer{}).DialContext(w.ctx, "tcp", target)
-			if err != nil {
-				_ = in.Close()
-				continue
-			}
-			p.mu.Lock()
-			p.open = append(p.open, in, out)
-			p.mu.Unlock()
-			p.wg.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
-			p.wg.Go(func() { _, _ = io.Copy(in, out); _ = in.Close() })
-		}
-	})
-	w.Cleanup(func() { _ = l.Close(); p.cut(); p.wg.Wait() })
-	return p
-}
-
-func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
-
-// cut breaks all connections.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.open {
-		_ = c.Close()
-	}
-	p.open = nil
 }

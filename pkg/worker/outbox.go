@@ -138,13 +138,8 @@ func (w *Worker) publishFlight(ctx context.Context, messages []*nats.Msg) error 
 	answered, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	for i, ack := range acks {
-		if ack != nil {
-			select {
-			case <-ack.Ok():
-				continue
-			case <-ack.Err():
-			case <-answered.Done():
-			}
+		if ack != nil && taken(answered, ack) {
+			continue
 		}
 		if err := w.publish(ctx, messages[i]); err != nil {
 			return err
@@ -153,10 +148,21 @@ func (w *Worker) publishFlight(ctx context.Context, messages []*nats.Msg) error 
 	return nil
 }
 
+// taken waits for NATS's answer and reports whether it has the message.
+func taken(ctx context.Context, ack jetstream.PubAckFuture) bool {
+	select {
+	case <-ack.Ok():
+		return true
+	case err := <-ack.Err():
+		return err == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // permanent reports whether publishing again can never go well.
 func permanent(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		const (
 			tooLarge  = 10054 // message size exceeds maximum allowed
 			headerTop = 10097 // header size exceeds maximum allowed of 64k

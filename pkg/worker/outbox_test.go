@@ -83,11 +83,9 @@ func TestPermanentErrorsAreNotTriedAgain(t *testing.T) {
 	w := newWorld(t, setting{})
 	r := New(w.options())
 	defer r.pool.close()
-	big := nats.NewMsg("webhooks.deliveries.default.acme.crm")
-	big.Header.Set("X", string(make([]byte, 70<<10)))
-	header := nats.NewMsg(big.Subject)
+	header := nats.NewMsg("webhooks.deliveries.default.acme.crm")
 	header.Header.Set("X-Large", fmt.Sprintf("%070000d", 1))
-	payload := nats.NewMsg(big.Subject)
+	payload := nats.NewMsg(header.Subject)
 	payload.Data = make([]byte, w.nc.MaxPayload()+1)
 	for name, m := range map[string]*nats.Msg{"header over 64 KiB": header, "payload over the maximum": payload} {
 		if err := r.publish(w.ctx, m); err == nil {
@@ -192,6 +190,6 @@ func (silentJS) PublishMsgAsync(m *nats.Msg, _ ...jetstream.PublishOpt) (jetstre
 
 type silent struct{ m *nats.Msg }
 
-func (silent) Ok() <-chan *jetstream.PubAck { return nil } //nolint:revive // the interface's name
+func (silent) Ok() <-chan *jetstream.PubAck { return nil }
 func (silent) Err() <-chan error            { return nil }
 func (s silent) Msg() *nats.Msg             { return s.m }

@@ -1,0 +1,193 @@
+package worker
+
+import (
+	"context"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+)
+
+// endpoints are four lines more than a map.
+type endpoints struct {
+	mu       sync.Mutex
+	all      map[string]*endpoint.Endpoint
+	disabled []string
+}
+
+func (e *endpoints) Match(tenant, eventType string) []*endpoint.Endpoint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var found []*endpoint.Endpoint
+	for _, ep := range e.all {
+		if ep.Tenant == tenant && slices.Contains(ep.Events, eventType) {
+			found = append(found, ep)
+		}
+	}
+	slices.SortFunc(found, func(a, b *endpoint.Endpoint) int { return strings.Compare(a.ID, b.ID) })
+	return found
+}
+
+func (e *endpoints) Get(tenant, id string) *endpoint.Endpoint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.all[tenant+"/"+id]
+}
+
+func (e *endpoints) Disable(_ context.Context, name, why string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.disabled = append(e.disabled, name+": "+why)
+	return nil
+}
+
+// call is an attempt that was made.
+type call struct {
+	endpoint, event string
+	number          int
+	at              time.Time
+	body            string
+	state           delivery.State
+}
+
+// sender is the far side of HTTP.
+type sender struct {
+	calls chan call // when they began
+	mu    sync.Mutex
+	reply func(context.Context, call) delivery.Result
+}
+
+func (s *sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint) delivery.Result {
+	c := call{endpoint: ep.ID, event: d.Event.ID, number: d.Number(), at: time.Now(), body: string(d.Event.Body), state: d.State}
+	s.mu.Lock()
+	reply := s.reply
+	s.mu.Unlock()
+	s.calls <- c
+	r := reply(ctx, c)
+	r.At, r.Duration = c.at, time.Since(c.at)
+	return r
+}
+
+// answer sets what the far side answers.
+func (w *world) answer(reply func(context.Context, call) delivery.Result) {
+	w.sender.mu.Lock()
+	defer w.sender.mu.Unlock()
+	w.sender.reply = reply
+}
+
+// status answers with a status.
+func status(code int) func(context.Context, call) delivery.Result {
+	return func(context.Context, call) delivery.Result { return delivery.Result{Status: code} }
+}
+
+// hang answers when it is released, and is interrupted or times out as an
+// attempt would.
+func hang(released <-chan struct{}) func(context.Context, call) delivery.Result {
+	return func(ctx context.Context, _ call) delivery.Result {
+		select {
+		case <-released:
+			return delivery.Result{Status: 200}
+		case <-ctx.Done():
+			if context.Cause(ctx) == ErrStopping { //nolint:errorlint // the very cause
+				return delivery.Result{Fault: delivery.FaultInterrupted}
+			}
+			return delivery.Result{Fault: delivery.FaultTimeout}
+		}
+	}
+}
+
+// next returns the next attempt.
+func (w *world) next() call {
+	w.Helper()
+	select {
+	case c := <-w.sender.calls:
+		return c
+	case <-w.ctx.Done():
+		w.Fatal("no attempt came")
+		return call{}
+	}
+}
+
+// quiet fails if an attempt was made that nobody expected.
+func (w *world) quiet() {
+	w.Helper()
+	select {
+	case c := <-w.sender.calls:
+		w.Fatalf("unexpected attempt %d of %s at %s", c.number, c.event, c.endpoint)
+	default:
+	}
+}
+
+// proxy carries one connection at a time to the server, so that a test can cut
+// it.
+type proxy struct {
+	listener net.Listener
+	mu       sync.Mutex
+	open     []net.Conn
+	wg       sync.WaitGroup
+}
+
+func newProxy(w *world) *proxy {
+	w.Helper()
+	l, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
+	w.must(err)
+	p := &proxy{listener: l}
+	target := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.opts.Port))
+	p.wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := (&net.Dialer{}).DialContext(w.ctx, "tcp", target)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.open = append(p.open, in, out)
+			p.mu.Unlock()
+			p.wg.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
+			p.wg.Go(func() { _, _ = io.Copy(in, out); _ = in.Close() })
+		}
+	})
+	w.Cleanup(func() { _ = l.Close(); p.cut(); p.wg.Wait() })
+	return p
+}
+
+func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
+
+// cut breaks all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.open {
+		_ = c.Close()
+	}
+	p.open = nil
+}
+
+// rawMsg is a message of no server.
+type rawMsg struct{}
+
+func (rawMsg) Metadata() (*jetstream.MsgMetadata, error) { return nil, errNotForThis }
+func (rawMsg) Data() []byte                              { return nil }
+func (rawMsg) Headers() nats.Header                      { return nil }
+func (rawMsg) Subject() string                           { return "" }
+func (rawMsg) Reply() string                             { return "" }
+func (rawMsg) Ack() error                                { return nil }
+func (rawMsg) DoubleAck(context.Context) error           { return nil }
+func (rawMsg) Nak() error                                { return nil }
+func (rawMsg) NakWithDelay(time.Duration) error          { return nil }
+func (rawMsg) InProgress() error                         { return nil }
+func (rawMsg) Term() error                               { return nil }
+func (rawMsg) TermWithReason(string) error               { return nil }
