@@ -36,7 +36,7 @@ func (c *endpointTestCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		client := egress.New(egress.Options{Allow: config.Allowed()})
+		client := egress.New(egress.Options{Allow: config.Allowed(), AllowHTTP: config.AllowHTTP})
 		defer client.Close()
 		now := time.Now()
 		e := event.New(event.Message{Tenant: ep.Tenant, Type: c.Type, Body: []byte(c.Data), Time: now,

@@ -21,6 +21,8 @@ type Options struct {
 	Allow []netip.Prefix
 	// Deny names what may not be reached although it is public.
 	Deny []netip.Prefix
+	// AllowHTTP also sends requests without TLS.
+	AllowHTTP bool
 
 	// MaxIdleConns bounds the connections kept open and unused over all hosts,
 	// 8192 by default.
@@ -69,13 +71,14 @@ func positive[T int | time.Duration](v, otherwise T) T {
 type Client struct {
 	transport *http.Transport
 	dialer    *dialer
+	allowHTTP bool
 }
 
 // New makes a client.
 func New(o Options) *Client {
 	o = o.withDefaults()
 	d := newDialer(NewGuard(o.Allow, o.Deny), o)
-	return &Client{dialer: d, transport: &http.Transport{
+	return &Client{dialer: d, allowHTTP: o.AllowHTTP, transport: &http.Transport{
 		Proxy:                  nil, // an environment variable must not reroute deliveries
 		DialContext:            d.DialContext,
 		TLSHandshakeTimeout:    o.DialTimeout,

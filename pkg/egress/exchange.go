@@ -49,7 +49,7 @@ var identity = []string{"identity"}
 // again: req.GetBody, which [http.NewRequestWithContext] sets for in-memory
 // readers.
 func (c *Client) Do(req *http.Request) (Response, error) {
-	if err := checkTarget(req); err != nil {
+	if err := c.checkTarget(req); err != nil {
 		if req.Body != nil {
 			_ = req.Body.Close() // never sent, so nothing was lost with it
 		}
@@ -63,13 +63,17 @@ func (c *Client) Do(req *http.Request) (Response, error) {
 	return receive(req, res)
 }
 
-// checkTarget refuses what is no HTTP request at all.
-func checkTarget(req *http.Request) error {
+// checkTarget refuses what is no HTTP request at all, and plain HTTP unless that
+// is allowed: an address is judged when it is written, but that may have been
+// under other rules.
+func (c *Client) checkTarget(req *http.Request) error {
 	switch {
 	case req.URL == nil || req.URL.Hostname() == "":
 		return errors.New("the URL has no host")
 	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
 		return fmt.Errorf("unsupported scheme %.20q", req.URL.Scheme)
+	case req.URL.Scheme == "http" && !c.allowHTTP:
+		return errors.New("plain http is not allowed here")
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ var ownAddr = netip.MustParseAddr("93.184.216.99")
 // newTestClient makes a client that is closed with the test.
 func newTestClient(t testing.TB, o Options) *Client {
 	t.Helper()
+	o.AllowHTTP = true // whether that is allowed has a test of its own
 	c := New(o)
 	t.Cleanup(c.Close)
 	return c
@@ -217,5 +218,25 @@ func TestBlockedOnlyIfEveryAddressIs(t *testing.T) {
 	_, err := c.Do(post(t, "http://mixed.example.com/", "{}", 5*time.Second))
 	if Classify(err) != Connect {
 		t.Errorf("failure = %q (%v), want %q", Classify(err), err, Connect)
+	}
+}
+
+// Plain HTTP is refused before anything is contacted, as the permanent failure
+// that it is.
+func TestPlainHTTPIsRefusedUnlessAllowed(t *testing.T) {
+	contacted := false
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { contacted = true }))
+	defer srv.Close()
+	c := New(Options{Allow: loopback})
+	defer c.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Do(req); Classify(err) != InvalidRequest {
+		t.Errorf("got %v, want %s", err, InvalidRequest)
+	}
+	if contacted {
+		t.Error("the receiver was contacted")
 	}
 }

@@ -80,13 +80,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	registry := endpoint.NewRegistry(kv, o.Logger)
 	if err := registry.Start(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("load endpoints: %w", err)
+		return fmt.Errorf("load endpoints: %w", explain(nc, err))
 	}
 	undo.add("endpoint registry", func() error { registry.Stop(); return nil })
 
 	metrics := telemetry.NewMetrics(o.Version)
 	metrics.Endpoints(registry.Len, registry.BrokenLen)
-	client := egress.New(egress.Options{Allow: o.EgressAllow, MaxIdleConnsPerHost: o.MaxInFlight})
+	client := egress.New(egress.Options{Allow: o.EgressAllow, AllowHTTP: o.AllowHTTP, MaxIdleConnsPerHost: o.MaxInFlight})
 	undo.add("HTTP client", func() error { client.Close(); return nil })
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, Schedules: streams.Schedules(nc),
@@ -157,6 +157,15 @@ func ensure(ctx context.Context, o Options, js jetstream.JetStream) (streams.Top
 		}
 	}
 	return topology, nil
+}
+
+// explain adds what the server said beside: to what a user may not do it does
+// not answer, and the request only times out.
+func explain(nc *nats.Conn, err error) error {
+	if last := nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {
+		return fmt.Errorf("%w: this user lacks a permission: %w", err, last)
+	}
+	return err
 }
 
 func serveHTTP(ctx context.Context, o Options, nc *nats.Conn, w *worker.Worker, m *telemetry.Metrics, undo *undo) (string, error) {

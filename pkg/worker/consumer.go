@@ -139,8 +139,10 @@ func (c *consumer) lookUp(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.created.Store(stream.CachedInfo().Created.UnixNano())
+	// In this order a mend in between pairs an old stream with a new floor and
+	// begins from the start; in the other it would pass events over.
 	c.note(js.CachedInfo())
+	c.created.Store(stream.CachedInfo().Created.UnixNano())
 	return js, nil
 }
 

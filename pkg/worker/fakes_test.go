@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,6 +20,7 @@ import (
 
 // endpoints are four lines more than a map.
 type endpoints struct {
+	asked    atomic.Int32 // how often Get was
 	mu       sync.Mutex
 	all      map[string]*endpoint.Endpoint
 	disabled []string
@@ -38,6 +40,7 @@ func (e *endpoints) Match(tenant, eventType string) []*endpoint.Endpoint {
 }
 
 func (e *endpoints) Get(tenant, id string) *endpoint.Endpoint {
+	defer e.asked.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.all[tenant+"/"+id]

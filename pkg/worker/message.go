@@ -55,8 +55,10 @@ func (w *Worker) finish(m *message, settled bool) {
 	}
 }
 
-// handBack returns a message for somebody else to work on now.
-func (w *Worker) handBack(m *message) { w.complain(m.Nak(), "nak") }
+// handBack returns a message for somebody else to work on now. A nak without a
+// delay would be remembered by the server's memory only: handed back before the
+// server itself stops, the message would wait for AckWait when it is back.
+func (w *Worker) handBack(m *message) { w.complain(m.NakWithDelay(time.Millisecond), "nak") }
 
 // complain logs that an ack or a nak could not be sent. Nothing is lost by
 // that: the message comes again when AckWait ends.

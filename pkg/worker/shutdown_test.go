@@ -102,7 +102,11 @@ func TestStopFlushesNaks(t *testing.T) {
 	for i := range n {
 		w.put(given("crm", fmt.Sprintf("evt_%d", i), delivery.State{Due: due}))
 	}
-	w.until("all were handed out", func() bool { return w.deliver().NumPending == 0 })
+	w.until("all are being waited for", func() bool {
+		working := 0
+		r.pool.each(func(*message) { working++ })
+		return w.endpoints.asked.Load() == n && working == 0
+	})
 	r.stop()
 	if d := w.deliver(); d.NumAckPending != n {
 		t.Errorf("%d wait, want %d", d.NumAckPending, n)

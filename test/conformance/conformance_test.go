@@ -84,7 +84,7 @@ func send(t *testing.T, id string, body []byte, secrets []signature.Secret) rece
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	client := egress.New(egress.Options{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	defer client.Close()
 	d := delivery.New(event.New(event.Message{Tenant: "acme", Type: "order.created", Body: body, Time: time.Now(),
 		Header: map[string][]string{"Nats-Msg-Id": {id}}}), "crm")

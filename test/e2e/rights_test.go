@@ -74,6 +74,17 @@ func works(t *testing.T, s *natsServer, r *replica) {
 	everyEventArrived(t, js, far, "r", events)
 }
 
+func TestAUserWhoMayNotReadTheEndpointsIsToldSo(t *testing.T) {
+	t.Parallel()
+	_, operator, user := startRestricted(t, "$JS.API.CONSUMER.CREATE.KV_webhooks_endpoints.>")
+	if _, stderr, code := cliWith(t, append(environment(), operator...), "", "streams", "apply"); code != 0 {
+		t.Fatalf("streams apply: exit code %d: %s", code, stderr)
+	}
+	r := serveUnready(t, user...)
+	code := r.wait()
+	refused(t, r.log.String(), code, 1, "load endpoints", "lacks a permission", "$JS.API.CONSUMER.CREATE.KV_webhooks_endpoints")
+}
+
 func TestAWrongPasswordIsSaidToBeOne(t *testing.T) {
 	t.Parallel()
 	s, _, _ := startRestricted(t, "nothing")
