@@ -76,7 +76,7 @@ func (c Config) Validate() error {
 	check(hostPort(c.HTTPAddr), "HTTP_ADDR", c.HTTPAddr, "must be host:port, such as 127.0.0.1:8080")
 	check(hostPort(c.NATSListen), "NATS_LISTEN", c.NATSListen, "must be host:port, such as 127.0.0.1:4222")
 	check(slices.Contains([]int{1, 3, 5}, c.StreamReplicas), "STREAM_REPLICAS", fmt.Sprint(c.StreamReplicas), "must be 1, 3 or 5")
-	check(c.MaxInFlight >= 1 && c.MaxInFlight <= 10000, "MAX_IN_FLIGHT", fmt.Sprint(c.MaxInFlight), "must be 1 to 10000")
+	check(c.MaxInFlight >= 2 && c.MaxInFlight <= 10000, "MAX_IN_FLIGHT", fmt.Sprint(c.MaxInFlight), "must be 2 to 10000: each of the two consumers needs one")
 	check(len(c.Lanes) == 0 || slices.Equal(c.Lanes, []string{"default"}), "LANES", strings.Join(c.Lanes, ","), "this version has one lane, default")
 	check(c.MasterKeys == "", "MASTER_KEYS", "***", "this version cannot seal secrets: unset it, and keep the bucket of endpoints to those who may read them")
 	check(c.LogLevel >= zerolog.TraceLevel && c.LogLevel <= zerolog.ErrorLevel, "LOG_LEVEL", c.LogLevel.String(), "must be "+levels)

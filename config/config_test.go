@@ -182,8 +182,8 @@ func TestBadValues(t *testing.T) {
 		"JETHOOK_STREAM_REPLICAS=2":                  "must be 1, 3 or 5",
 		"JETHOOK_STREAM_REPLICAS=0":                  "must be 1, 3 or 5",
 		"JETHOOK_STREAM_REPLICAS=three":              "must be a whole number",
-		"JETHOOK_MAX_IN_FLIGHT=0":                    "must be 1 to 10000",
-		"JETHOOK_MAX_IN_FLIGHT=10001":                "must be 1 to 10000",
+		"JETHOOK_MAX_IN_FLIGHT=0":                    "must be 2 to 10000",
+		"JETHOOK_MAX_IN_FLIGHT=10001":                "must be 2 to 10000",
 		"JETHOOK_MAX_IN_FLIGHT=99999999999999999999": "must be a whole number",
 		"JETHOOK_LANES=fast":                         "one lane, default",
 		"JETHOOK_LANES=default,fast":                 "one lane, default",
@@ -232,5 +232,22 @@ func TestAllowed(t *testing.T) {
 	}
 	if got := load(t).Allowed(); len(got) != 0 {
 		t.Errorf("without a variable %v are allowed", got)
+	}
+}
+
+// The README's table is what Describe says.
+func TestREADMEHasEveryVariable(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range Describe() {
+		value := ""
+		if v.Default != "" {
+			value = "`" + v.Default + "`"
+		}
+		if row := fmt.Sprintf("\n| `%s` | %s | %s |\n", v.Name, value, v.Description); !strings.Contains(string(readme), row) {
+			t.Errorf("the README lacks the row %s", row)
+		}
 	}
 }

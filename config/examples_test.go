@@ -84,6 +84,7 @@ func TestExampleEndpointsFile(t *testing.T) {
 		if len(documents) != 1 {
 			t.Fatalf("%d endpoints, want one", len(documents))
 		}
+		documents[0].KeepPaused = false // to say what is the default is to say something
 		return documents[0]
 	}
 	plain := parse(text)

@@ -108,10 +108,21 @@ func compareStream(have, want jetstream.StreamConfig) (all []Difference, updated
 	update("allow_rollup_hdrs", have.AllowRollup, want.AllowRollup, &next.AllowRollup)
 	note(Keep, "storage", have.Storage, want.Storage)
 	note(Keep, "discard", have.Discard, want.Discard)
-	note(Keep, "max_age", have.MaxAge, want.MaxAge)
-	note(Keep, "max_bytes", have.MaxBytes, want.MaxBytes)
-	note(Keep, "max_msgs", have.MaxMsgs, want.MaxMsgs)
-	note(Keep, "max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	// A stream that discards its oldest message drops what is still to be
+	// delivered once it is full, and nobody hears of it. Age alone does not:
+	// of events and dead letters it is the promise, of deliveries never.
+	limit := Keep
+	if have.Discard == jetstream.DiscardOld && !strings.HasPrefix(want.Name, "KV_") {
+		limit = Conflict
+	}
+	age := Keep
+	if want.Retention == jetstream.WorkQueuePolicy {
+		age = limit
+	}
+	note(age, "max_age", have.MaxAge, want.MaxAge)
+	note(limit, "max_bytes", have.MaxBytes, want.MaxBytes)
+	note(limit, "max_msgs", have.MaxMsgs, want.MaxMsgs)
+	note(limit, "max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
 	note(Keep, "max_msg_size", have.MaxMsgSize, want.MaxMsgSize)
 	note(Keep, "duplicate_window", have.Duplicates, want.Duplicates)
 	note(Keep, "num_replicas", have.Replicas, want.Replicas)

@@ -113,6 +113,12 @@ func TestEnsureWithAnOperatorsTopology(t *testing.T) {
 				"keep WEBHOOKS_EVENTS: duplicate_window is 1m0s, jethook's definition says 2m0s",
 			},
 		},
+		"but not one that drops what is not delivered": {
+			change: func(s *jetstream.StreamConfig, _ *jetstream.ConsumerConfig) {
+				s.Discard, s.MaxBytes = jetstream.DiscardOld, 1<<30
+			},
+			failed: []string{"WEBHOOKS_EVENTS: max_bytes is 1073741824"},
+		},
 		"so are storage and discard": {
 			change: func(s *jetstream.StreamConfig, _ *jetstream.ConsumerConfig) {
 				s.Storage, s.Discard = jetstream.MemoryStorage, jetstream.DiscardOld
@@ -361,4 +367,32 @@ func TestCovers(t *testing.T) {
 			t.Errorf("covers(%q, %q) = %v, want %v", c.a, c.b, got, c.want)
 		}
 	}
+}
+
+// The stream of deliveries discards its oldest message when it is full, because
+// schedules forbid otherwise: so it must never be full.
+func TestEnsureRefusesLimitsOnDeliveries(t *testing.T) {
+	topology, err := NewTopology(Options{Names: testNames(t, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range topology.Streams {
+		if want.Retention != jetstream.WorkQueuePolicy {
+			continue
+		}
+		for field, limit := range map[string]func(*jetstream.StreamConfig){
+			"max_age":   func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+			"max_bytes": func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 },
+			"max_msgs":  func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 },
+		} {
+			have := want
+			limit(&have)
+			all, _ := compareStream(have, want)
+			if len(all) != 1 || all[0].Action != Conflict || all[0].Field != field {
+				t.Errorf("%s: %v, want a conflict", field, all)
+			}
+		}
+		return
+	}
+	t.Fatal("no work queue")
 }

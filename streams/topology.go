@@ -75,6 +75,17 @@ func load(file string, n Names, into any) error {
 	return nil
 }
 
+// WithoutBuckets returns the topology without the streams that are buckets.
+func (t Topology) WithoutBuckets() Topology {
+	var kept []jetstream.StreamConfig
+	for _, s := range t.Streams {
+		if !strings.HasPrefix(s.Name, "KV_") {
+			kept = append(kept, s)
+		}
+	}
+	return Topology{kept, t.Consumers}
+}
+
 // From returns the topology with a consumer that begins behind a sequence, for
 // one that must be made again and whose messages up to there were acked. On a
 // work queue the acked messages are gone, and nothing changes.

@@ -80,6 +80,9 @@ func (c *endpointTestCmd) print(a *app, ep *endpoint.Endpoint, r delivery.Result
 	if reason != "" {
 		fmt.Fprintf(a.Out, "  reason    %s\n", reason)
 	}
+	if r.Fault == delivery.FaultBlockedAddress {
+		fmt.Fprintln(a.Err, "jethook: judged by JETHOOK_EGRESS_ALLOW of this shell; replicas have their own")
+	}
 	_, err := fmt.Fprintf(a.Out, "  a delivery would now be: %s\n", v.Outcome)
 	return err //nolint:wrapcheck // the error of a closed pipe says it all
 }

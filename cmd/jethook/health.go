@@ -28,7 +28,7 @@ func (healthCmd) Run(ctx context.Context, a *app) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
 	if err != nil {
 		return fmt.Errorf("ask for /readyz: %w", err)
 	}
@@ -42,7 +42,7 @@ func (healthCmd) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("read the replica's answer: %w", err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("the replica is not ready: %s", strings.TrimSpace(string(body)))
+		return fmt.Errorf("the replica is not alive: %s", strings.TrimSpace(string(body)))
 	}
 	fmt.Fprintln(a.Out, "ok")
 	return nil

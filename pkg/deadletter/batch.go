@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -96,7 +95,7 @@ func (r *replay) outgoing(ctx context.Context, o open, now time.Time, b *batch) 
 	}
 	d := o.delivery
 	d.State = delivery.State{
-		Origin:  "d" + strconv.FormatUint(o.seq, 10),
+		Origin:  delivery.Again(o.seq, o.time),
 		Since:   now,
 		Replay:  true,
 		History: d.State.History,
@@ -104,9 +103,6 @@ func (r *replay) outgoing(ctx context.Context, o open, now time.Time, b *batch) 
 	m, err := d.Encode(r.names.Delivery(lane.name, d.Event.Tenant, d.Endpoint), r.js.Conn().MaxPayload())
 	if err != nil {
 		return nil, err
-	}
-	if o.bodyInEvent {
-		m.Header.Set(delivery.BodyHeader, delivery.BodyInEvent)
 	}
 	m.Header.Set(jetstream.MsgIDHeader, d.MsgID())
 	return &outgoing{o, m}, nil

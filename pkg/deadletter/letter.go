@@ -56,9 +56,8 @@ type stored struct {
 // open is a stored message, read.
 type open struct {
 	stored
-	letter      Letter // without the payload
-	delivery    delivery.Delivery
-	bodyInEvent bool
+	letter   Letter // without the payload
+	delivery delivery.Delivery
 }
 
 // read reads a stored message. What cannot be read is the letter's Problem:
@@ -84,11 +83,11 @@ func (o *open) decode(names streams.Names) error {
 	if err != nil {
 		return err
 	}
-	d, bodyInEvent, err := delivery.Decode(tenant, endpoint, o.header, o.body)
+	d, err := delivery.Decode(tenant, endpoint, o.header, o.body)
 	if err != nil {
 		return err
 	}
-	o.delivery, o.bodyInEvent = d, bodyInEvent
+	o.delivery = d
 	l.EventID, l.EventType, l.EventTime = d.Event.ID, d.Event.Type, d.Event.Time
 	l.URL, l.Reason, l.LastStatus, l.LastError = why.URL, why.Reason, why.LastStatus, why.LastError
 	l.Attempts = max(len(d.State.History), d.State.Attempts)

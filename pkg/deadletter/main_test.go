@@ -203,7 +203,7 @@ func (w *world) deliveries() []delivery.Delivery {
 			if err != nil {
 				w.Fatal(err)
 			}
-			d, _, err := delivery.Decode(tenant, id, m.Headers(), m.Data())
+			d, err := delivery.Decode(tenant, id, m.Headers(), m.Data())
 			if err != nil {
 				w.Fatal(err)
 			}

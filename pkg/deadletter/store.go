@@ -47,7 +47,7 @@ func (s *Store) Get(ctx context.Context, seq uint64) (Letter, error) {
 	}
 	o := read(s.names, stored{m.Subject, m.Sequence, m.Time, m.Header, m.Data})
 	body := o.body
-	if o.bodyInEvent {
+	if o.delivery.BodyInEvent {
 		body, err = event.Body(ctx, s.js, s.names.Events(), o.delivery.Event.Seq)
 		if errors.Is(err, event.ErrGone) {
 			o.letter.Problem = err.Error() + ", and the body was only there"

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func half() float64 { return 0.5 }
 
 func TestNew(t *testing.T) {
 	d := testDelivery()
-	if d.Name() != "acme/crm" || d.Number() != 1 || d.State.Origin != "e42" || !d.State.Since.Equal(start) || !d.State.Due.IsZero() || d.State.Replay {
+	if d.Name() != "acme/crm" || d.Number() != 1 || d.State.Origin != "e42_"+strconv.FormatInt(start.UnixNano(), 36) || !d.State.Since.Equal(start) || !d.State.Due.IsZero() || d.State.Replay {
 		t.Errorf("New gives %+v", d)
 	}
 }

@@ -55,7 +55,7 @@ func (d *Delivery) Encode(subject string, limit int64) (*nats.Msg, error) {
 		m.Header[f.Name] = []string{f.Value}
 	}
 	const reserve = 1024 // for the headers that are added on the way
-	if limit > 0 && int64(m.Size()+reserve) > limit {
+	if d.BodyInEvent || limit > 0 && int64(m.Size()+reserve) > limit {
 		m.Header.Set(BodyHeader, BodyInEvent)
 		m.Data = nil
 	}
@@ -105,31 +105,32 @@ func (d *Delivery) encodeState(room int) (string, error) {
 var ErrNoState = errors.New("no " + Header + " header: not a delivery")
 
 // Decode reads a delivery from a stored message for a tenant's endpoint.
-// bodyInEvent says that the body must be read from the event.
-func Decode(tenant, endpoint string, header nats.Header, body []byte) (d Delivery, bodyInEvent bool, err error) {
+// BodyInEvent of what it returns says that the body must be read from the event.
+func Decode(tenant, endpoint string, header nats.Header, body []byte) (Delivery, error) {
 	text := header.Get(Header)
 	if text == "" {
-		return Delivery{}, false, ErrNoState
+		return Delivery{}, ErrNoState
 	}
 	var env envelope
 	if err := json.Unmarshal([]byte(text), &env); err != nil {
-		return Delivery{}, false, fmt.Errorf("header %s: %w", Header, err)
+		return Delivery{}, fmt.Errorf("header %s: %w", Header, err)
 	}
 	if err := event.CheckID(env.EventID); err != nil {
-		return Delivery{}, false, fmt.Errorf("header %s: %w", Header, err)
+		return Delivery{}, fmt.Errorf("header %s: %w", Header, err)
 	}
 	if env.Attempts < 0 || !streams.CheckToken(env.Origin) {
-		return Delivery{}, false, fmt.Errorf("header %s: attempts %d, origin %q: not what jethook writes", Header, env.Attempts, env.Origin)
+		return Delivery{}, fmt.Errorf("header %s: attempts %d, origin %q: not what jethook writes", Header, env.Attempts, env.Origin)
 	}
 	env.EventTime = env.EventTime.UTC()
 	if year := env.EventTime.Year(); year < 0 || year > 9999 {
-		return Delivery{}, false, fmt.Errorf("header %s: event_time in the year %d cannot be written again", Header, year)
+		return Delivery{}, fmt.Errorf("header %s: event_time in the year %d cannot be written again", Header, year)
 	}
-	d = Delivery{
+	return Delivery{
 		Event: event.Event{ID: env.EventID, Tenant: tenant, Type: env.EventType,
 			Time: env.EventTime, Seq: env.EventSeq, Body: body, Fields: event.Fields(header)},
 		Endpoint: endpoint,
 		State:    env.State,
-	}
-	return d, header.Get(BodyHeader) == BodyInEvent, nil
+
+		BodyInEvent: header.Get(BodyHeader) == BodyInEvent,
+	}, nil
 }

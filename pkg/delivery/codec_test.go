@@ -36,13 +36,13 @@ func wire(t testing.TB, m *nats.Msg) nats.Header {
 	return header
 }
 
-func decode(t testing.TB, m *nats.Msg) (Delivery, bool) {
+func decode(t testing.TB, m *nats.Msg) Delivery {
 	t.Helper()
-	d, bodyInEvent, err := Decode("acme", "crm", wire(t, m), m.Data)
+	d, err := Decode("acme", "crm", wire(t, m), m.Data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d, bodyInEvent
+	return d
 }
 
 func randomDelivery(r *rand.Rand) Delivery {
@@ -87,8 +87,8 @@ func TestCodecRoundTrip(t *testing.T) {
 		if m.Subject != "subject" {
 			t.Fatalf("subject %q", m.Subject)
 		}
-		got, bodyInEvent := decode(t, m)
-		if bodyInEvent || !equal(got, want) {
+		got := decode(t, m)
+		if got.BodyInEvent || !equal(got, want) {
 			t.Fatalf("got  %+v\nwant %+v", got, want)
 		}
 	}
@@ -113,10 +113,11 @@ func TestBodyOverTheLimitStaysOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, bodyInEvent := decode(t, m)
+		got := decode(t, m)
 		if m.Size()+added > testLimit {
 			t.Fatalf("a body of %d bytes makes a message of %d", size, m.Size())
 		}
+		bodyInEvent := got.BodyInEvent
 		if bodyInEvent != (len(m.Data) == 0) || !bodyInEvent && len(got.Event.Body) != size {
 			t.Fatalf("a body of %d bytes: %d are stored, and in the event: %v", size, len(m.Data), bodyInEvent)
 		}
@@ -172,7 +173,7 @@ func TestHeadersAreBounded(t *testing.T) {
 		if size := m.Size() - len(m.Data); size+added > stored {
 			t.Errorf("%s: the header takes %d bytes", name, size)
 		}
-		got, _ := decode(t, m)
+		got := decode(t, m)
 		if got.State.Attempts != MaxHistory || len(got.State.History) < c.history || len(got.Event.Fields) < c.left {
 			t.Errorf("%s: %d attempts counted, %d told, %d headers left; want %d, %d, %d", name,
 				got.State.Attempts, len(got.State.History), len(got.Event.Fields), MaxHistory, c.history, c.left)
@@ -188,7 +189,7 @@ func TestHeadersAreBounded(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	const good = `{"event_id":"a","event_type":"t","event_time":"2026-01-02T03:04:05Z","event_seq":1,"origin":"e1","attempts":0,"since":"2026-01-02T03:04:05Z"}`
-	if _, _, err := Decode("acme", "crm", nats.Header{Header: {good}}, nil); err != nil {
+	if _, err := Decode("acme", "crm", nats.Header{Header: {good}}, nil); err != nil {
 		t.Fatalf("what the others are made from: %v", err)
 	}
 	for name, text := range map[string]string{
@@ -198,12 +199,12 @@ func TestDecodeRefuses(t *testing.T) {
 		"a time that is none": strings.Replace(good, "2026-01-02T03:04:05Z", "yesterday", 1), "a negative sequence": strings.Replace(good, `"event_seq":1`, `"event_seq":-1`, 1),
 		"a time that cannot be written": strings.Replace(good, "2026-01-02T03:04:05Z", "9999-12-31T23:59:59-05:00", 1),
 	} {
-		if _, _, err := Decode("acme", "crm", nats.Header{Header: {text}}, nil); err == nil || !strings.Contains(err.Error(), Header) {
+		if _, err := Decode("acme", "crm", nats.Header{Header: {text}}, nil); err == nil || !strings.Contains(err.Error(), Header) {
 			t.Errorf("%s: %v, want an error that names the header", name, err)
 		}
 	}
 	for _, header := range []nats.Header{nil, {}, {Header: {""}}, {"Nats-Msg-Id": {"x"}}} {
-		if _, _, err := Decode("acme", "crm", header, nil); !errors.Is(err, ErrNoState) {
+		if _, err := Decode("acme", "crm", header, nil); !errors.Is(err, ErrNoState) {
 			t.Errorf("header %v: %v, want ErrNoState", header, err)
 		}
 	}
@@ -222,23 +223,20 @@ func FuzzDecode(f *testing.F) {
 	f.Add(`{"event_id":"a","origin":"e1"}`, BodyHeader, BodyInEvent, []byte{})
 	f.Add(`{"event_id":"a","origin":"e1","attempts":99999,"history":[{}],"due":"9999-12-31T23:59:59Z"}`, "ce-", "x", []byte{})
 	f.Fuzz(func(t *testing.T, text, name, value string, body []byte) {
-		d, bodyInEvent, err := Decode("acme", "crm", nats.Header{Header: {text}, name: {value}}, body)
+		d, err := Decode("acme", "crm", nats.Header{Header: {text}, name: {value}}, body)
 		if err != nil {
 			return
 		}
-		if bodyInEvent != (name == BodyHeader && value == BodyInEvent) {
-			t.Errorf("the body is in the event: %v", bodyInEvent)
+		if d.BodyInEvent != (name == BodyHeader && value == BodyInEvent) {
+			t.Errorf("the body is in the event: %v", d.BodyInEvent)
 		}
 		first, err := d.Encode("subject", testLimit)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, bodyInEvent, err := Decode("acme", "crm", first.Header, first.Data)
+		again, err := Decode("acme", "crm", first.Header, first.Data)
 		if err != nil {
 			t.Fatal(err)
-		}
-		if bodyInEvent {
-			again.Event.Body = body
 		}
 		second, err := again.Encode("subject", testLimit)
 		if err != nil {

@@ -12,6 +12,9 @@ type Delivery struct {
 	Event    event.Event
 	Endpoint string // its id; the tenant is the event's
 	State    State
+	// BodyInEvent says that the body is not here: it is, or was, in the event
+	// only. What is stored says so, too.
+	BodyInEvent bool
 }
 
 // State is what a delivery remembers from attempt to attempt. It travels with
@@ -55,8 +58,18 @@ func New(e event.Event, endpoint string) Delivery {
 	return Delivery{
 		Event:    e,
 		Endpoint: endpoint,
-		State:    State{Origin: "e" + strconv.FormatUint(e.Seq, 10), Since: e.Time},
+		State:    State{Origin: origin("e", e.Seq, e.Time), Since: e.Time},
 	}
+}
+
+// Again returns the origin of the round that begins with the dead letter that
+// is stored under seq since at.
+func Again(seq uint64, at time.Time) string { return origin("d", seq, at) }
+
+// origin names a stored message. The time is for a stream that was made anew
+// and counts from 1 again.
+func origin(kind string, seq uint64, at time.Time) string {
+	return kind + strconv.FormatUint(seq, 10) + "_" + strconv.FormatInt(at.UnixNano(), 36)
 }
 
 // Name returns TENANT/ENDPOINT.

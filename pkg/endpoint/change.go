@@ -40,8 +40,8 @@ const maxConflicts = 20
 var errConflict = errors.New("others keep changing it at the same time; try again")
 
 // Apply makes the bucket hold the document. An endpoint keeps its secrets when
-// the document has none, gets one when it has none to keep, and stays disabled
-// when it is: what disabled it is a fact that a file does not know of. With
+// the document has none, gets one when it has none to keep, stays paused when
+// the document says to keep that, and stays disabled when it is: what disabled it is a fact that a file does not know of. With
 // signing none there are no secrets, and those it had are dropped.
 func (s *Store) Apply(ctx context.Context, document Document) (Applied, error) {
 	// Whether plain http is allowed was judged where the document was read.
@@ -57,6 +57,9 @@ func (s *Store) Apply(ctx context.Context, document Document) (Applied, error) {
 		}
 		next := document.clone()
 		next.Disabled = current.document.Disabled
+		if next.KeepPaused {
+			next.Paused = current.document.Paused
+		}
 		if len(next.Secrets) == 0 && next.Signing != SigningNone {
 			if current.lost {
 				return Applied{}, fmt.Errorf("apply endpoint %s: %w, with its secrets in the document: those in the bucket cannot be read", applied.Name, current.err)

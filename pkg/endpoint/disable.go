@@ -5,14 +5,21 @@ import (
 	"time"
 )
 
-// Disable stores that the endpoint gets no more attempts, and why. One that is
-// disabled already stays as it is.
-func (s *Store) Disable(ctx context.Context, name, why string) error {
-	_, err := s.Update(ctx, name, func(d *Document) error {
-		if d.Disabled == nil {
+// Disable stores that the endpoint gets no more attempts, and why, and reports
+// whether it got some before. One that is disabled already stays as it is.
+func (s *Store) Disable(ctx context.Context, name, why string) (changed bool, err error) {
+	_, err = s.Update(ctx, name, func(d *Document) error {
+		changed = d.Disabled == nil
+		if changed {
 			d.Disabled = &Disabled{Reason: why, At: time.Now().UTC()}
 		}
 		return nil
 	})
-	return err
+	return changed, err
+}
+
+// Exists reports whether the bucket has a document of that name, broken or not.
+func (s *Store) Exists(ctx context.Context, name string) (bool, error) {
+	current, err := s.read(ctx, name)
+	return current.revision != 0, err
 }

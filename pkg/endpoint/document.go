@@ -65,6 +65,10 @@ type Document struct {
 	Ordered bool
 	// Paused makes the endpoint's events wait.
 	Paused bool
+	// KeepPaused leaves it to the bucket whether the endpoint is paused. A file
+	// that does not say so asks for it: applying it anew, as every replica does
+	// at its start, must not resume what an operator paused.
+	KeepPaused bool
 	// Disabled is set by jethook itself, never by a file. Nil is enabled.
 	Disabled *Disabled
 }

@@ -137,6 +137,8 @@ func (r *reader) readEndpoint(node ast.Node, path string, rules Rules, lines map
 		return Document{}, false
 	}
 	d := w.document()
+	_, said := s.at["paused"]
+	d.KeepPaused = !said
 	for _, problem := range d.check(rules) {
 		// A field that could not be read has been reported, and now holds
 		// its default, about which there is nothing more to say.

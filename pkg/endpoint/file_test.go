@@ -55,6 +55,7 @@ func TestParseFile(t *testing.T) {
 	full.Paused = true
 	small := testDocument()
 	small.ID, small.URL, small.Events = "small", "https://example.com", []string{">"}
+	small.KeepPaused = true
 	small.Retry = retry.Policy{Schedule: []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}}
 
 	documents, err := ParseFile("endpoints.yaml", []byte(fullFile), Rules{})

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
@@ -21,6 +23,11 @@ type Registry struct {
 	kv         jetstream.KeyValue
 	log        zerolog.Logger
 	checkEvery time.Duration
+	reconnects func() uint64 // how often the connection was lost and made again
+
+	// synced is one more than reconnects was when the watch began whose load
+	// completed last. 0 is before the first.
+	synced atomic.Uint64
 
 	mu       sync.RWMutex
 	byKey    map[string]*Endpoint
@@ -48,12 +55,20 @@ func CheckEvery(interval time.Duration) RegistryOption {
 	return func(r *Registry) { r.checkEvery = interval }
 }
 
+// Connection names the connection that the bucket is read through. A watch that
+// began before it was lost is started again at once when it is back, and until
+// it has loaded the registry is not in sync.
+func Connection(nc *nats.Conn) RegistryOption {
+	return func(r *Registry) { r.reconnects = func() uint64 { return nc.Stats().Reconnects } }
+}
+
 // NewRegistry returns a registry of the bucket's documents, empty until Start.
 func NewRegistry(kv jetstream.KeyValue, log zerolog.Logger, options ...RegistryOption) *Registry {
 	r := &Registry{
 		kv: kv, log: log.With().Str("bucket", kv.Bucket()).Logger(), checkEvery: DefaultCheckEvery,
 		byKey: make(map[string]*Endpoint), broken: make(map[string]brokenDocument),
 		index: newIndex(), changed: make(chan struct{}),
+		reconnects: func() uint64 { return 0 },
 	}
 	for _, option := range options {
 		option(r)
@@ -95,6 +110,11 @@ func (r *Registry) Stop() {
 		<-stopped
 	}
 }
+
+// InSync reports whether the registry follows its bucket. It does not from the
+// moment at which a lost connection is back until all documents were read
+// again: what they are then is unknown, and nothing should be decided by them.
+func (r *Registry) InSync() bool { return r.synced.Load() == r.reconnects()+1 }
 
 // Match returns the endpoints that want events of the type, each once, sorted
 // by name. Endpoints that are paused or disabled are among them.

@@ -3,11 +3,13 @@ package endpoint
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
@@ -174,6 +176,45 @@ func TestRegistrySurvivesServerRestart(t *testing.T) {
 	}
 	if n := log.count("is broken"); n != 1 {
 		t.Errorf("the broken document was logged %d times", n)
+	}
+}
+
+// From the moment at which a lost connection is back until the documents were
+// read again, the registry says that it is not in sync: what was written
+// meanwhile is in force once it says that it is.
+func TestRegistryIsNotInSyncUntilItHasReadAgain(t *testing.T) {
+	ts := startServer(t)
+	slow := ts.connect(nats.ReconnectWait(500 * time.Millisecond))
+	kv := createBucket(t, slow)
+	r := NewRegistry(kv, zerolog.Nop(), Connection(slow.Conn()))
+	if r.InSync() {
+		t.Error("in sync before it was started")
+	}
+	if err := r.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Stop()
+	if !r.InSync() {
+		t.Error("not in sync after it was started")
+	}
+	other, err := ts.connect().KeyValue(testContext(t), testBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, tested := 0, false; !tested; i++ {
+		ts.restart()
+		d := numberedDocument(i)
+		applyWhenBack(t, NewStore(other), d)
+		tested = !slow.Conn().IsConnected() // else the document was there when it came back
+		for ctx := testContext(t); !slow.Conn().IsConnected() || !r.InSync(); {
+			if ctx.Err() != nil {
+				t.Fatal("never in sync again")
+			}
+			runtime.Gosched()
+		}
+		if tested && r.Get(d.Tenant, d.ID) == nil {
+			t.Error("in sync without a document that was written before the connection was back")
+		}
 	}
 }
 

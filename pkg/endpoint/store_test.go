@@ -93,6 +93,28 @@ func TestApplyRefusesInvalid(t *testing.T) {
 	}
 }
 
+// A file that says nothing of paused does not resume what an operator paused.
+func TestApplyKeepsPausedWhereTheFileIsSilent(t *testing.T) {
+	s := NewStore(newBucket(t))
+	parse := func(more string) Document {
+		documents, err := ParseFile("f", []byte("endpoints: [{tenant: acme, id: crm, url: 'https://example.com', events: ['>']"+more+"}]"), Rules{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return documents[0]
+	}
+	apply(t, s, parse(""))
+	if _, err := s.Update(testContext(t), "acme/crm", func(d *Document) error { d.Paused = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if applied := apply(t, s, parse("")); applied.Result != Unchanged || !getCRM(t, s).Paused {
+		t.Errorf("%s, paused: %v; want it unchanged and paused", applied.Result, getCRM(t, s).Paused)
+	}
+	if apply(t, s, parse(", paused: false")); getCRM(t, s).Paused {
+		t.Error("still paused although the file says otherwise")
+	}
+}
+
 func TestApplyNeverEnables(t *testing.T) {
 	s := NewStore(newBucket(t))
 	d := testDocument()

@@ -17,6 +17,9 @@ import (
 const (
 	// loadStall bounds the wait for the next document of a load.
 	loadStall = 15 * time.Second
+	// connectionEvery is how often it is looked whether the connection was lost:
+	// nothing is delivered from then on until the documents are read again.
+	connectionEvery = 20 * time.Millisecond
 	// statusTimeout bounds one look at the bucket's status.
 	statusTimeout = 5 * time.Second
 	// batchSize is how many documents are decoded and put in force at a time.
@@ -85,6 +88,7 @@ func (r *Registry) state(ctx context.Context) (bucketState, error) {
 // watch loads the bucket, calls ready and follows it until the watch ends or
 // is found dead. It always returns an error: what ended it.
 func (r *Registry) watch(ctx context.Context, ready func()) error {
+	began := r.reconnects()
 	start, err := r.state(ctx)
 	if err != nil {
 		return err
@@ -100,8 +104,9 @@ func (r *Registry) watch(ctx context.Context, ready func()) error {
 	if err := r.load(ctx, watcher.Updates(), start); err != nil {
 		return err
 	}
+	r.synced.Store(began + 1)
 	ready()
-	return r.follow(ctx, watcher.Updates(), start)
+	return r.follow(ctx, watcher.Updates(), start, began)
 }
 
 // endWatch takes what the watcher still sends, because it blocks until it can.
@@ -120,6 +125,9 @@ func endWatch(watcher jetstream.KeyWatcher) {
 		}
 	}
 }
+
+// errReconnected ends a watch whose consumer may have gone with the server.
+var errReconnected = errors.New("the connection was lost and is back")
 
 var errWatchClosed = errors.New("the subscription was closed")
 
@@ -159,9 +167,11 @@ func (r *Registry) load(ctx context.Context, updates <-chan jetstream.KeyValueEn
 }
 
 // follow takes in changes, several at a time when they come fast.
-func (r *Registry) follow(ctx context.Context, updates <-chan jetstream.KeyValueEntry, start bucketState) error {
+func (r *Registry) follow(ctx context.Context, updates <-chan jetstream.KeyValueEntry, start bucketState, began uint64) error {
 	check := time.NewTicker(r.checkEvery)
 	defer check.Stop()
+	connection := time.NewTicker(connectionEvery)
+	defer connection.Stop()
 	var behind lag
 	for {
 		select {
@@ -172,6 +182,10 @@ func (r *Registry) follow(ctx context.Context, updates <-chan jetstream.KeyValue
 				return errWatchClosed
 			}
 			r.apply(r.decode(pending(entry, updates)))
+		case <-connection.C:
+			if r.reconnects() != began {
+				return errReconnected
+			}
 		case <-check.C:
 			if err := r.check(ctx, start, &behind); err != nil {
 				return err

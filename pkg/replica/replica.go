@@ -78,7 +78,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := followFile(ctx, o, store, &undo); err != nil {
 		return err
 	}
-	registry := endpoint.NewRegistry(kv, o.Logger)
+	registry := endpoint.NewRegistry(kv, o.Logger, endpoint.Connection(nc))
 	if err := registry.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("load endpoints: %w", explain(nc, err))
 	}
@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	undo.add("HTTP client", func() error { client.Close(); return nil })
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, Schedules: streams.Schedules(nc),
-		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Disabler: store,
+		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload),
 		Restore: worker.Restorer(js, topology), Metrics: metrics, Logger: o.Logger,
 	})

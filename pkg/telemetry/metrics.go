@@ -131,7 +131,7 @@ func (m *Metrics) Consumer(durable string, pending uint64, ackPending int) {
 // InFlight registers how many attempts are being made.
 func (m *Metrics) InFlight(busy func() int) {
 	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "jethook_in_flight", Help: "Slots that are taken: attempts being made, and those that a fetch is waiting for.",
+		Name: "jethook_in_flight", Help: "Slots that are working: on an attempt, or on storing what came of one.",
 	}, func() float64 { return float64(busy()) }))
 }
 

@@ -92,10 +92,12 @@ func (w *Worker) disable(ep *endpoint.Endpoint, r delivery.Result) {
 	}
 	ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)
 	defer cancel()
-	if err := w.disabler.Disable(ctx, ep.Name(), why); err != nil {
+	changed, err := w.documents.Disable(ctx, ep.Name(), why)
+	switch {
+	case err != nil:
 		// The next such answer tries again; meanwhile attempts go on.
-		w.log.Error().Err(err).Str("endpoint", ep.Name()).Msg("could not disable an endpoint")
-		return
+		w.oddities.Error().Err(err).Str("endpoint", ep.Name()).Msg("could not disable an endpoint")
+	case changed:
+		w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Msg("endpoint disabled")
 	}
-	w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Msg("endpoint disabled")
 }

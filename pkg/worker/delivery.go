@@ -23,6 +23,10 @@ const waits = 10
 // delivery handles a message of the stream of deliveries.
 func (w *Worker) delivery(m *message) {
 	m.parts.Store(1)
+	if !w.inSync() {
+		w.finish(m, false)
+		return
+	}
 	d, lane, err := w.read(m)
 	ep := w.endpoints.Get(d.Event.Tenant, d.Endpoint)
 	waitID := d.WaitMsgID(m.seq)
@@ -37,6 +41,8 @@ func (w *Worker) delivery(m *message) {
 	case err != nil:
 		w.oddities.Warn().Err(err).Str("event_id", d.Event.ID).Msg("cannot read the body of an event, trying later")
 		w.later(m, waitID)
+	case reason == delivery.EndpointDeleted && !w.deleted(&d):
+		w.later(m, waitID)
 	case reason != "" && (d.State.Dead == "" || !wait):
 		w.finish(m, w.bury(&d, ep, reason, waitID))
 	case wait:
@@ -44,6 +50,18 @@ func (w *Worker) delivery(m *message) {
 	default:
 		w.finish(m, w.deliverOne(&d, ep, waitID))
 	}
+}
+
+// deleted reports whether the bucket has no endpoint for the delivery either: a
+// replica may not have heard yet of one that was just made.
+func (w *Worker) deleted(d *delivery.Delivery) bool {
+	ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)
+	defer cancel()
+	exists, err := w.documents.Exists(ctx, d.Name())
+	if err != nil {
+		w.oddities.Warn().Err(err).Str("endpoint", d.Name()).Msg("cannot ask whether an endpoint was removed, trying later")
+	}
+	return err == nil && !exists
 }
 
 // doomed returns why a stored delivery gets no further attempt, "" if it does.
@@ -81,16 +99,17 @@ func (w *Worker) read(m *message) (d delivery.Delivery, lane string, err error) 
 	if err != nil {
 		return delivery.Delivery{}, "", fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	d, bodyInEvent, err := delivery.Decode(tenant, id, m.Headers(), m.Data())
+	d, err = delivery.Decode(tenant, id, m.Headers(), m.Data())
 	if err != nil {
 		return delivery.Delivery{}, "", fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	if !bodyInEvent {
+	if !d.BodyInEvent {
 		return d, lane, nil
 	}
 	ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)
 	defer cancel()
 	d.Event.Body, err = event.Body(ctx, w.js, w.names.Events(), d.Event.Seq)
+	d.BodyInEvent = err != nil
 	return d, lane, err
 }
 

@@ -26,6 +26,10 @@ const (
 // event handles a message of the stream of events.
 func (w *Worker) event(m *message) {
 	m.parts.Store(1)
+	if !w.inSync() {
+		w.finish(m, false)
+		return
+	}
 	tenant, eventType, err := w.names.ParseEvent(m.Subject())
 	if err != nil {
 		// No endpoint can have such a name, so none matches.

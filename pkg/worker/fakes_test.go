@@ -24,6 +24,25 @@ type endpoints struct {
 	mu       sync.Mutex
 	all      map[string]*endpoint.Endpoint
 	disabled []string
+	behind   atomic.Bool // not in sync with the bucket
+	unheard  map[string]bool
+	sought   atomic.Int32 // how often the bucket was asked
+}
+
+// forget makes an endpoint one that only the bucket knows, or ends that.
+func (e *endpoints) forget(name string, yes bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unheard = map[string]bool{name: yes}
+}
+
+func (e *endpoints) InSync() bool { return !e.behind.Load() }
+
+func (e *endpoints) Exists(_ context.Context, name string) (bool, error) {
+	defer e.sought.Add(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.all[name] != nil, nil
 }
 
 func (e *endpoints) Match(tenant, eventType string) []*endpoint.Endpoint {
@@ -43,14 +62,17 @@ func (e *endpoints) Get(tenant, id string) *endpoint.Endpoint {
 	defer e.asked.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.unheard[tenant+"/"+id] {
+		return nil
+	}
 	return e.all[tenant+"/"+id]
 }
 
-func (e *endpoints) Disable(_ context.Context, name, why string) error {
+func (e *endpoints) Disable(_ context.Context, name, why string) (bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.disabled = append(e.disabled, name+": "+why)
-	return nil
+	return true, nil
 }
 
 // call is an attempt that was made.

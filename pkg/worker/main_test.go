@@ -151,7 +151,7 @@ func (w *world) runOn(js jetstream.JetStream, slots int, grace time.Duration, ch
 func (w *world) options() Options {
 	return Options{
 		JetStream: w.js, Names: w.names, MaxInFlight: 4, Schedules: true, Endpoints: w.endpoints,
-		Sender: w.sender, Disabler: w.endpoints, Letters: deadletter.NewWriter(w.names, w.nc.MaxPayload),
+		Sender: w.sender, Documents: w.endpoints, Letters: deadletter.NewWriter(w.names, w.nc.MaxPayload),
 		Restore: Restorer(w.js, w.topology), Metrics: telemetry.NewMetrics("test"), Logger: zerolog.New(testLog{w.TB}),
 	}
 }
@@ -327,4 +327,14 @@ func every(delay time.Duration, attempts int) func(*endpoint.Document) {
 	return func(d *endpoint.Document) {
 		d.Retry = retry.Policy{Base: delay, Factor: 1, MaxDelay: delay, MaxAttempts: attempts, Jitter: retry.JitterNone}
 	}
+}
+
+// storedAt returns when the server stored an event.
+func (w *world) storedAt(seq uint64) time.Time {
+	w.Helper()
+	stream, err := w.js.Stream(w.ctx, w.names.Events())
+	w.must(err)
+	m, err := stream.GetMsg(w.ctx, seq)
+	w.must(err)
+	return m.Time
 }

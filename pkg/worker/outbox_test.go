@@ -128,7 +128,7 @@ func TestDeadLettersAreFull(t *testing.T) {
 	}
 	// Their time comes, and still there is no space.
 	m := w.stored("webhooks.deliveries.default.acme.bad")
-	d, _, err := delivery.Decode("acme", "bad", m.Header, m.Data)
+	d, err := delivery.Decode("acme", "bad", m.Header, m.Data)
 	w.must(err)
 	if d.State.Dead != delivery.Rejected || len(d.State.History) != 1 || time.Until(d.State.Due) < unavailableFor/2 {
 		t.Errorf("waits as %+v, want rejected with its history, later", d.State)

@@ -96,6 +96,12 @@ func (p *pool) each(f func(*message)) {
 	}
 }
 
+// busy returns how many goroutines are working.
+func (p *pool) busy() (n int) {
+	p.each(func(*message) { n++ })
+	return n
+}
+
 // wait returns when nothing is being worked on.
 func (p *pool) wait() { p.running.Wait() }
 

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +34,7 @@ func TestRetryStateTravels(t *testing.T) {
 			var before call
 			for i := 1; i <= 4; i++ {
 				c := w.next()
-				if c.number != i || len(c.state.History) != i-1 || c.state.Origin != fmt.Sprintf("e%d", seq) {
+				if c.number != i || len(c.state.History) != i-1 || !strings.HasPrefix(c.state.Origin, fmt.Sprintf("e%d_", seq)) {
 					t.Errorf("attempt %d: %+v", i, c)
 				}
 				if i > 1 {
@@ -73,10 +75,10 @@ func TestLongWaitIsASchedule(t *testing.T) {
 	w.run(4, time.Second)
 	seq := w.publish("order.created", "evt_1", "body")
 	first := w.next()
-	subject := fmt.Sprintf("webhooks.scheduled.acme.crm.evt_1.e%d", seq)
 	w.until("the schedule is stored", func() bool { return w.state(w.names.Deliveries()).Msgs == 1 })
+	subject := fmt.Sprintf("webhooks.scheduled.acme.crm.evt_1.e%d_%s", seq, strconv.FormatInt(w.storedAt(seq).UnixNano(), 36))
 	m := w.stored(subject)
-	d, _, err := delivery.Decode("acme", "crm", m.Header, m.Data)
+	d, err := delivery.Decode("acme", "crm", m.Header, m.Data)
 	w.must(err)
 	at, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(m.Header.Get("Nats-Schedule"), "@at "))
 	w.must(err)
@@ -203,6 +205,47 @@ func TestNoAttempt(t *testing.T) {
 	w.quiet()
 }
 
+// Nothing is decided while the endpoints are not what the bucket says: an event
+// would be taken for one that nobody wants, an endpoint for one that is gone.
+func TestNothingIsDecidedOutOfSync(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoints.behind.Store(true)
+	w.answer(status(200))
+	r := w.run(8, time.Second)
+	w.publish("order.created", "evt_1", "body")
+	w.put(given("crm", "evt_2", delivery.State{}))
+	w.until("both are held", func() bool {
+		return r.pool.busy() == 2
+	})
+	w.endpoint("crm") // it had been there all the time, in the bucket
+	w.endpoints.behind.Store(false)
+	got := []string{w.next().event, w.next().event}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"evt_1", "evt_2"}) {
+		t.Errorf("delivered %v", got)
+	}
+	w.settled()
+}
+
+// A replica that has not heard of an endpoint yet asks the bucket before it
+// gives up what waits for it.
+func TestAnEndpointThatIsOnlyNewIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.answer(status(200))
+	w.endpoint("crm")
+	w.endpoints.forget("acme/crm", true)
+	w.run(8, time.Second)
+	w.put(given("crm", "evt_1", delivery.State{}))
+	w.until("the bucket was asked", func() bool { return w.endpoints.sought.Load() > 0 })
+	w.endpoints.forget("acme/crm", false)
+	if c := w.next(); c.event != "evt_1" {
+		t.Errorf("delivered %s", c.event)
+	}
+	w.settled()
+}
+
 // A receiver that is gone for good, or says so, is left alone.
 func TestDisable(t *testing.T) {
 	t.Parallel()
@@ -243,7 +286,7 @@ func TestPausedWaits(t *testing.T) {
 	w.publish("order.created", "evt_1", "{}")
 	w.until("the delivery is stored", func() bool { return w.state(w.names.Deliveries()).Msgs == 1 && w.fanout().NumAckPending == 0 })
 	m := w.stored("webhooks.deliveries.default.acme.crm")
-	d, _, err := delivery.Decode("acme", "crm", m.Header, m.Data)
+	d, err := delivery.Decode("acme", "crm", m.Header, m.Data)
 	w.must(err)
 	if wait := time.Until(d.State.Due); d.State.Attempts != 0 || wait < unavailableFor/2 || wait > unavailableFor {
 		t.Errorf("stored after %d attempts, due in %v", d.State.Attempts, wait)

@@ -103,9 +103,7 @@ func TestStopFlushesNaks(t *testing.T) {
 		w.put(given("crm", fmt.Sprintf("evt_%d", i), delivery.State{Due: due}))
 	}
 	w.until("all are being waited for", func() bool {
-		working := 0
-		r.pool.each(func(*message) { working++ })
-		return w.endpoints.asked.Load() == n && working == 0
+		return w.endpoints.asked.Load() == n && r.pool.busy() == 0
 	})
 	r.stop()
 	if d := w.deliver(); d.NumAckPending != n {

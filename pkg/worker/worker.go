@@ -22,6 +22,8 @@ import (
 type Endpoints interface {
 	Match(tenant, eventType string) []*endpoint.Endpoint
 	Get(tenant, id string) *endpoint.Endpoint
+	// InSync reports whether they are what the bucket says now.
+	InSync() bool
 }
 
 // Sender makes one attempt within ctx and returns the facts.
@@ -29,9 +31,13 @@ type Sender interface {
 	Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint) delivery.Result
 }
 
-// Disabler stores that an endpoint, by its name, is disabled and why.
-type Disabler interface {
-	Disable(ctx context.Context, name, why string) error
+// Documents are the endpoints as they are stored, by name.
+type Documents interface {
+	// Disable stores that an endpoint is disabled and why, and reports whether
+	// it was not before.
+	Disable(ctx context.Context, name, why string) (changed bool, err error)
+	// Exists reports whether there is such an endpoint, broken or not.
+	Exists(ctx context.Context, name string) (bool, error)
 }
 
 // Letters makes dead letters.
@@ -47,7 +53,7 @@ type Options struct {
 	Schedules   bool // the server's schedules may be relied on
 	Endpoints   Endpoints
 	Sender      Sender
-	Disabler    Disabler
+	Documents   Documents
 	Letters     Letters
 	// Restore makes streams and consumers again that somebody deleted. Every
 	// event up to floor was acked.
@@ -63,7 +69,7 @@ type Worker struct {
 	schedules bool
 	endpoints Endpoints
 	sender    Sender
-	disabler  Disabler
+	documents Documents
 	letters   Letters
 	restore   func(ctx context.Context, floor uint64) error
 	metrics   *telemetry.Metrics
@@ -91,7 +97,7 @@ type Worker struct {
 func New(o Options) *Worker {
 	w := &Worker{
 		js: o.JetStream, names: o.Names, schedules: o.Schedules, endpoints: o.Endpoints,
-		sender: o.Sender, disabler: o.Disabler, letters: o.Letters,
+		sender: o.Sender, documents: o.Documents, letters: o.Letters,
 		restore: o.Restore, metrics: o.Metrics, log: o.Logger, pool: newPool(o.MaxInFlight),
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
 		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience,
@@ -100,7 +106,7 @@ func New(o Options) *Worker {
 	w.naks = newNaks(w.complain)
 	w.fanout = w.consumer(o.Names.Events(), streams.Fanout, w.event)
 	w.deliver = w.consumer(o.Names.Deliveries(), streams.Deliver, w.delivery)
-	o.Metrics.InFlight(w.pool.slots.busy)
+	o.Metrics.InFlight(w.pool.busy)
 	return w
 }
 
@@ -155,10 +161,11 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 
 // Restorer returns the Restore of a topology: it makes what is missing, and
 // lets the fanout consumer begin where it was, not at the start of a week's
-// events.
+// events. A bucket that is gone is not made again: an empty one would mean that
+// there are no endpoints.
 func Restorer(js jetstream.JetStream, t streams.Topology) func(ctx context.Context, floor uint64) error {
 	return func(ctx context.Context, floor uint64) error {
-		if _, err := t.From(streams.Fanout, floor).Ensure(ctx, js); err != nil {
+		if _, err := t.WithoutBuckets().From(streams.Fanout, floor).Ensure(ctx, js); err != nil {
 			return fmt.Errorf("topology: %w", err)
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,7 +30,7 @@ func (b *bench) start(ctx context.Context, name string, env []string, program st
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = environment(env)
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives the benchmark
 	out, err := cmd.StdoutPipe()
@@ -40,6 +41,15 @@ func (b *bench) start(ctx context.Context, name string, env []string, program st
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &process{name: name, cmd: cmd, out: bufio.NewReader(out), log: log}, nil
+}
+
+// environment is the environment without what would change the benchmark, and
+// with what is given.
+func environment(given []string) []string {
+	own := slices.DeleteFunc(os.Environ(), func(line string) bool {
+		return strings.HasPrefix(line, "NATS_") || strings.HasPrefix(line, "JETHOOK_")
+	})
+	return append(own, given...)
 }
 
 // line reads the next line that the process prints.

@@ -284,7 +284,7 @@ func used(all []*process) (total time.Duration, err error) {
 // command runs a jethook command to its end.
 func (b *bench) command(ctx context.Context, env []string, args ...string) error {
 	cmd := exec.CommandContext(ctx, b.jethook, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = environment(env)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("jethook %v: %w: %s", args, err, out)
 	}

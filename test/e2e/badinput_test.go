@@ -44,7 +44,7 @@ func TestWrongInputIsRefusedWithWordsThatSayWhatToDo(t *testing.T) {
 		says []string
 	}{
 		"unknown variable":         {[]string{"JETHOOK_MAX_INFLIGHT=5"}, []string{"serve"}, 2, []string{"JETHOOK_MAX_INFLIGHT", "JETHOOK_MAX_IN_FLIGHT"}},
-		"value out of range":       {[]string{"JETHOOK_MAX_IN_FLIGHT=0"}, []string{"serve"}, 2, []string{"JETHOOK_MAX_IN_FLIGHT", "1 to 10000"}},
+		"value out of range":       {[]string{"JETHOOK_MAX_IN_FLIGHT=0"}, []string{"serve"}, 2, []string{"JETHOOK_MAX_IN_FLIGHT", "2 to 10000"}},
 		"value of another kind":    {[]string{"JETHOOK_SHUTDOWN_GRACE=soon"}, []string{"serve"}, 2, []string{"JETHOOK_SHUTDOWN_GRACE", "soon"}},
 		"unreachable NATS, serve":  {[]string{"NATS_URL=" + nowhere}, []string{"serve"}, 1, []string{nowhere, "NATS_URL"}},
 		"unreachable NATS, client": {[]string{"NATS_URL=" + nowhere}, []string{"endpoint", "list"}, 1, []string{nowhere, "jethook serve"}},
