@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	direct = 16
 	// inTurnFor is how long deliveries of an event wait for those before them.
 	inTurnFor = 250 * time.Millisecond
+	// leaveFor bounds what a stop waits for each delivery that it cut off.
+	leaveFor = 2 * time.Second
 	// poisonous is how often a message may be handed out. Waits become
 	// schedules long before; what comes back as often as this kills workers.
 	poisonous = 20
@@ -61,6 +64,7 @@ func (w *Worker) event(m *message) {
 // find a free slot at the same time.
 func (w *Worker) deliverEach(m *message, e event.Event, endpoints []*endpoint.Endpoint) {
 	m.parts.Store(int32(len(endpoints)))
+	m.shared = len(endpoints) > 1
 	for len(endpoints) > 1 {
 		ep := endpoints[0]
 		if !w.pool.tryRun(work{m, func(m *message) { w.deliverFirst(m, e, ep) }}) {
@@ -74,7 +78,23 @@ func (w *Worker) deliverEach(m *message, e event.Event, endpoints []*endpoint.En
 
 func (w *Worker) deliverFirst(m *message, e event.Event, ep *endpoint.Endpoint) {
 	d := delivery.New(e, ep.ID)
-	w.finish(m, w.deliverOne(&d, ep, d.MsgID()))
+	settled := w.deliverOne(&d, ep, d.MsgID())
+	if !settled && m.shared && w.attempts.Err() != nil {
+		settled = w.leave(&d, ep)
+	}
+	w.finish(m, settled)
+}
+
+// leave stores a delivery that was cut off by a stop. Were the event handed back
+// for its sake, those endpoints that have it would get it again.
+func (w *Worker) leave(d *delivery.Delivery, ep *endpoint.Endpoint) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveFor)
+	defer cancel()
+	if w.store(ctx, d, ep.Lane, d.MsgID()) != nil {
+		return false // then the event is handed back after all
+	}
+	w.cutOff.Add(1)
+	return true
 }
 
 // deliverInTurn makes the attempts one after the other, because no slot is free

@@ -18,6 +18,7 @@ type message struct {
 	stored   time.Time // when its stream stored it
 	progress atomic.Int64
 	parts    atomic.Int32 // deliveries that are not settled yet
+	shared   bool         // there are several
 	failed   atomic.Bool  // one of them could not be settled
 }
 

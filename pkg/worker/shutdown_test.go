@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -88,6 +89,34 @@ func TestStopHandsBackOnce(t *testing.T) {
 	if meta.NumDelivered > 2 {
 		t.Errorf("handed out %d times, want twice at most", meta.NumDelivered)
 	}
+	w.quiet()
+}
+
+// What a hanging endpoint makes a stop cut off comes again to that one only.
+func TestStopRepeatsNothingToTheOtherEndpoints(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("well")
+	w.endpoint("hanging")
+	w.answer(func(ctx context.Context, c call) delivery.Result {
+		if c.endpoint == "well" {
+			return delivery.Result{Status: 200}
+		}
+		return hang(nil)(ctx, c)
+	})
+	r := w.run(8, 100*time.Millisecond)
+	w.publish("order.created", "evt_1", "body")
+	w.next()
+	w.next()
+	if cut := r.stop(); cut != 1 {
+		t.Errorf("%d attempts were cut off, want 1", cut)
+	}
+	w.answer(status(200))
+	w.run(8, time.Second)
+	if c := w.next(); c.endpoint != "hanging" || c.number != 1 {
+		t.Errorf("attempt %d at %s, want the first at hanging", c.number, c.endpoint)
+	}
+	w.settled()
 	w.quiet()
 }
 
