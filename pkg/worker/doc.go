@@ -9,6 +9,7 @@
 //	pool       runs each in a slot of its own
 //	event      reads an event as the deliveries of all endpoints that match
 //	delivery   reads a delivery that was stored
+//	insync     waits until the endpoints are known as they are now
 //	attempt    makes one attempt and settles what came of it
 //	outbox     stores deliveries and dead letters until NATS has them
 //	message    acks or hands back: the one place where that is decided

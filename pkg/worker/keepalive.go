@@ -9,25 +9,6 @@ import (
 // A message that is worked on for longer is kept by telling the server so.
 const keepEvery = 2 * time.Second
 
-// inSync waits until the endpoints are what the bucket says, so that an event is
-// not taken for one that nobody wants, nor an endpoint for one that is gone. It
-// reports false when the attempts end first.
-func (w *Worker) inSync() bool {
-	if w.endpoints.InSync() {
-		return true
-	}
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for !w.endpoints.InSync() {
-		select {
-		case <-w.attempts.Done():
-			return false
-		case <-ticker.C:
-		}
-	}
-	return true
-}
-
 // keepalive sends InProgress for what has been worked on for a while, until ctx
 // ends.
 func (w *Worker) keepalive(ctx context.Context) {
