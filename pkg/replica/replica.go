@@ -94,7 +94,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload),
 		Restore: worker.Restorer(js, topology), Metrics: metrics, Logger: o.Logger,
 	})
-	where.HTTP, err = serveHTTP(ctx, o, nc, w, metrics, &undo)
+	where.HTTP, err = serveHTTP(ctx, o, nc, registry, w, metrics, &undo)
 	if err != nil {
 		return err
 	}
@@ -168,13 +168,15 @@ func explain(nc *nats.Conn, err error) error {
 	return err
 }
 
-func serveHTTP(ctx context.Context, o Options, nc *nats.Conn, w *worker.Worker, m *telemetry.Metrics, undo *undo) (string, error) {
+func serveHTTP(ctx context.Context, o Options, nc *nats.Conn, r *endpoint.Registry, w *worker.Worker, m *telemetry.Metrics, undo *undo) (string, error) {
 	server, err := telemetry.Listen(ctx, o.HTTPAddr, m, func() error {
 		switch {
 		case ctx.Err() != nil:
 			return errors.New("stopping")
 		case !nc.IsConnected():
 			return errors.New("not connected to NATS")
+		case !r.InSync():
+			return errors.New("the endpoints are not read yet since the connection was lost")
 		case !w.Running():
 			return errors.New("not reading the consumers yet")
 		}
