@@ -83,7 +83,7 @@ func (l *demoLive) draw(t demoTally) {
 		name := demoTenant + "/" + demoCast[i].id
 		fmt.Fprintf(&b, "%s  %-*s %s  %s\n", text.EraseLine.Sprint(), demoNames, name, l.bar(c), l.counts(i, c))
 	}
-	_, _ = io.WriteString(l.out, b.String())
+	_, _ = io.WriteString(l.out, b.String()) // only progress: the lines that follow meet the same error
 }
 
 // bar is all events at one endpoint: delivered, dead, and not yet either.

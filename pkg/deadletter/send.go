@@ -90,6 +90,7 @@ func (r *replay) sendEach(ctx context.Context, b batch) error {
 // atomic batches. Their ids keep a repetition within the duplicate window away.
 func (r *replay) sendPlain(ctx context.Context, b batch) error {
 	errs := make([]error, len(b.letters))
+	// Each letter's error is kept in errs, so that parallel meets none.
 	_ = parallel(len(b.letters), func(i int) error {
 		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 		defer cancel()

@@ -115,7 +115,8 @@ func (d Document) Name() string { return d.Tenant + "/" + d.ID }
 
 // Format prints the name alone, whatever the verb: a document holds credentials
 // in its secrets and often in its URL's query string and its headers, and none
-// must reach a log by way of fmt.
+// must reach a log by way of fmt. An error is fmt's own to keep: its State
+// remembers it.
 func (d Document) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, d.Name()) }
 
 // MarshalZerologObject logs the name alone, for the same reason as Format.

@@ -26,9 +26,9 @@ func (x index) insert(e *Endpoint) error {
 	return nil
 }
 
-// remove ignores patterns that are not there.
 func (x index) remove(e *Endpoint) {
 	for _, pattern := range e.Events {
+		// An error says that it is not there, as where a pattern stands twice.
 		_ = x.list.Remove(e.Tenant+"."+pattern, e)
 	}
 }
