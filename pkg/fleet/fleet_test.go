@@ -1,0 +1,142 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+)
+
+func TestJoinAndLeave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	if b.Count() != 2 {
+		t.Errorf("after Join b counts %d", b.Count())
+	}
+	w.allCount(2, a)
+	c := w.join("c")
+	if took := w.allCount(3, a, b, c); took > time.Second {
+		t.Errorf("it took %s until all knew of the third", took)
+	}
+	for _, key := range []string{"acme/crm", "acme/shop", "globex/crm"} {
+		if sum := a.Rank(key) + b.Rank(key) + c.Rank(key); sum != 3 {
+			t.Errorf("%s: ranks %d, %d, %d", key, a.Rank(key), b.Rank(key), c.Rank(key))
+		}
+	}
+	live := a.Live()
+	if live[0].ID != "a" || live[2].ID != "c" || live[1].Version != "1" || live[1].Started.Unix() != 1 || live[1].Lanes[0] != "default" {
+		t.Errorf("got %+v", live)
+	}
+	c.set(7)
+	if took := w.until("a knows the new revision of c", func() bool { return a.Live()[2].Endpoints == 7 }); took > 500*time.Millisecond {
+		t.Errorf("it took %s until the others knew of a new revision", took)
+	}
+
+	before := a.changes.Load()
+	c.Leave(w.ctx)
+	c.Leave(w.ctx)
+	if took := w.allCount(2, a, b); took > time.Second {
+		t.Errorf("it took %s until it was known that the third left", took)
+	}
+	w.until("the change is told", func() bool { return a.changes.Load() == before+1 })
+
+	w.must(w.kv.Delete(w.ctx, "a")) // by mistake: it lives
+	w.until("b does not know a", func() bool { return b.Count() == 1 })
+	w.allCount(2, a, b)
+	if n := w.log.count(`"level":"warn"`); n > 0 {
+		t.Errorf("%d warnings", n)
+	}
+}
+
+func TestAKilledReplicaIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b, c := w.join("a"), w.join("b"), w.join("c")
+	w.allCount(3, a, b, c)
+	began := time.Now()
+	c.kill()
+	w.allCount(2, a, b)
+	took := time.Since(began)
+	t.Logf("noticed after %s", took)
+	if took > 5*time.Second || took < 2*time.Second {
+		t.Errorf("noticed after %s", took)
+	}
+	again := w.join("c")
+	w.allCount(3, a, b, again)
+}
+
+func TestNobodyDiesOfAServersRestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	w.allCount(2, a, b)
+	w.shutdown()
+	w.until("the outage is noticed", func() bool { return w.log.count("cannot write the heartbeat") == 2 })
+	w.start()
+	w.until("heartbeats are written", func() bool { return w.log.count("heartbeats are written again") == 2 })
+	b.set(5)
+	took := w.until("b is heard again", func() bool { return a.Live()[1].Endpoints == 5 })
+	t.Logf("heard again after %s", took)
+	if took > 3*time.Second { // the subscription finds out by itself after some more
+		t.Errorf("heard again after %s", took)
+	}
+	a.heartbeats(w, "b") // long enough for one that is not heard to be buried
+	if a.least.Load() < 2 || b.least.Load() < 2 {
+		t.Errorf("one was taken for dead: %d, %d", a.least.Load(), b.least.Load())
+	}
+	if n := w.log.count("cannot write the heartbeat"); n != 2 {
+		t.Errorf("%d warnings of two replicas", n)
+	}
+	a.kill()
+	w.allCount(1, b)
+}
+
+// heartbeats waits for some heartbeats of another.
+func (r *replica) heartbeats(w *world, id string) {
+	at := func() time.Time {
+		r.Fleet.mu.Lock()
+		defer r.Fleet.mu.Unlock()
+		return r.roster.members[id].at
+	}
+	for range 2 {
+		last := at()
+		w.until("the next heartbeat is heard", func() bool { return !at().Equal(last) })
+	}
+}
+
+func TestABucketThatWasDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	w.allCount(2, a, b)
+	b.set(8)
+	w.until("b is heard", func() bool { return a.Live()[1].Endpoints == 8 })
+	w.must(w.js.DeleteKeyValue(w.ctx, testBucket))
+	b.set(9)
+	w.until("b is heard", func() bool { return a.Live()[1].Endpoints == 9 })
+	a.heartbeats(w, "b")
+	if a.least.Load() < 2 || b.least.Load() < 2 {
+		t.Errorf("one was taken for dead: %d, %d", a.least.Load(), b.least.Load())
+	}
+}
+
+func TestJoinFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := Join(w.ctx, Options{KV: w.kv, Self: Member{ID: "a b"}, Logger: zerolog.Nop()}); !errors.Is(err, jetstream.ErrInvalidKey) {
+		t.Errorf("got %v", err)
+	}
+	ended, cancel := context.WithCancel(w.ctx)
+	cancel()
+	if _, err := Join(ended, Options{KV: w.kv, Self: Member{ID: "a"}, Logger: zerolog.Nop()}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	w.must(w.js.DeleteKeyValue(w.ctx, testBucket))
+	if _, err := Join(w.ctx, Options{KV: w.kv, Self: Member{ID: "a"}, Logger: zerolog.Nop()}); err == nil {
+		t.Error("joined without a bucket")
+	}
+}

@@ -1,0 +1,75 @@
+package fleet
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestInForce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if behind, err := InForce(w.ctx, w.kv, 9); len(behind) > 0 || err != nil {
+		t.Errorf("without replicas: %v, %v", behind, err)
+	}
+	a, b, c := w.join("a"), w.join("b"), w.join("c")
+	a.set(9)
+	c.set(10)
+	short, cancel := context.WithTimeout(w.ctx, 1500*time.Millisecond)
+	defer cancel()
+	if behind, err := InForce(short, w.kv, 9); !slices.Equal(behind, []string{"b"}) || err != nil {
+		t.Errorf("with a slow one: %v, %v", behind, err)
+	}
+
+	done := make(chan time.Time, 1)
+	go func() {
+		behind, err := InForce(w.ctx, w.kv, 9)
+		if len(behind) > 0 || err != nil {
+			t.Errorf("got %v, %v", behind, err)
+		}
+		done <- time.Now()
+	}()
+	b.set(8) // not enough
+	w.until("that is known", func() bool { return a.Live()[1].Endpoints == 8 })
+	if len(done) > 0 {
+		t.Error("it did not wait for the slow one")
+	}
+	began := time.Now()
+	b.set(9)
+	took := (<-done).Sub(began)
+	t.Logf("known after %s", took)
+	if took > 500*time.Millisecond {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestInForceForgetsTheDead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	a.set(9)
+	b.kill()
+	began := time.Now()
+	if behind, err := InForce(w.ctx, w.kv, 9); len(behind) > 0 || err != nil {
+		t.Errorf("got %v, %v", behind, err)
+	}
+	if took := time.Since(began); took < 2*time.Second || took > 9*time.Second {
+		t.Errorf("the dead one was forgotten after %s", took)
+	}
+}
+
+func TestInForceWhereNothingCanBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(w.js.DeleteKeyValue(w.ctx, testBucket))
+	if _, err := InForce(w.ctx, w.kv, 9); err == nil || w.ctx.Err() != nil {
+		t.Errorf("without the bucket: %v", err)
+	}
+	w.shutdown()
+	short, cancel := context.WithTimeout(w.ctx, 300*time.Millisecond)
+	defer cancel()
+	if _, err := InForce(short, w.kv, 9); err == nil {
+		t.Error("without the server: no error")
+	}
+}

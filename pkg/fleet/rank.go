@@ -1,0 +1,50 @@
+package fleet
+
+// ranking is the live replicas as rendezvous hashing needs them. It does not
+// change once it is made.
+type ranking struct {
+	self   uint64
+	hashes []uint64 // of all IDs, that of this replica included
+}
+
+func rankingOf(members []Member, self string) *ranking {
+	r := &ranking{self: hash(self), hashes: make([]uint64, len(members))}
+	for i, m := range members {
+		r.hashes[i] = hash(m.ID)
+	}
+	return r
+}
+
+// rank counts those that score higher for the key. A score depends on the key
+// and one replica alone, so that the order of the others stays when one dies.
+func (r *ranking) rank(key string) int {
+	k := hash(key)
+	own := mix(k ^ r.self)
+	higher := 0
+	for _, h := range r.hashes {
+		if mix(k^h) > own {
+			higher++
+		}
+	}
+	return higher
+}
+
+// hash is 64-bit FNV-1a: short, without allocation, and the same in every
+// replica, which the hash of a map is not. Two of some thousand IDs meet once
+// in a hundred thousand million fleets; then both would think that they own
+// the same keys, which costs work and breaks nothing.
+func hash(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
+}
+
+// mix spreads each bit over all (the finalizer of SplitMix64), because FNV
+// leaves keys that end alike close together. No two numbers give the same.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

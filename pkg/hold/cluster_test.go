@@ -1,0 +1,124 @@
+package hold
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"jethook/streams"
+)
+
+// newCluster starts three servers and makes the topology with three replicas.
+func newCluster(t testing.TB) (*world, []*server.Server) {
+	t.Helper()
+	var routes []*url.URL
+	ports := make([]int, 3)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a free port, asked for once
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	servers := make([]*server.Server, 3)
+	urls := make([]string, 3)
+	for i := range servers {
+		s, err := server.NewServer(&server.Options{
+			ServerName: fmt.Sprintf("s%d", i), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
+			JetStream: true, StoreDir: t.TempDir(), Routes: routes,
+			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		servers[i] = s
+	}
+	for i, s := range servers {
+		if !s.ReadyForConnections(10 * time.Second) {
+			t.Fatal("a server is not ready")
+		}
+		urls[i] = s.ClientURL()
+	}
+	// Before there is a leader, a request is not refused but never answered.
+	led := func(s *server.Server) bool {
+		return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers)
+	}
+	until(t, "the cluster has a leader", func() bool { return slices.ContainsFunc(servers, led) })
+	return worldAt(t, strings.Join(urls, ","), 3), servers
+}
+
+// In a cluster, a feed outlives the server that leads it.
+func TestFeedInACluster(t *testing.T) {
+	w, servers := newCluster(t)
+	want := w.mixed(20)
+	began := time.Now()
+	f := w.feed()
+	t.Logf("opening the feed took %s", time.Since(began))
+	got, err := f.Fetch(w.ctx, 5, 5*time.Second)
+	w.must(err)
+	w.ack(got...)
+	info, err := f.consumer.Info(w.ctx)
+	w.must(err)
+	leader := info.Cluster.Leader
+	for _, s := range servers {
+		if s.Name() == leader {
+			s.Shutdown()
+			s.WaitForShutdown()
+		}
+	}
+	began = time.Now()
+	w.until("it goes on", func() bool {
+		more, err := f.Fetch(w.ctx, 100, 200*time.Millisecond)
+		if err != nil {
+			t.Logf("after %s: %v", time.Since(began), err)
+		}
+		for _, m := range more {
+			w.until("acked", func() bool { return m.DoubleAck(w.ctx) == nil })
+		}
+		got = append(got, more...)
+		return len(got) >= len(want)
+	})
+	t.Logf("going on took %s", time.Since(began))
+	if seqs := w.seqsOf(got); !slices.Equal(seqs, want) {
+		t.Errorf("fed back %v, want %v", seqs, want)
+	}
+	w.until("all is removed", func() bool {
+		held, err := w.store.Of(w.ctx, "acme", "crm")
+		return err == nil && held == Waiting{}
+	})
+	began = time.Now()
+	tries := 0
+	w.until("the feed is finished", func() bool {
+		tries++
+		done, err := f.Finish(w.ctx)
+		if err != nil {
+			t.Log(err)
+		}
+		return done
+	})
+	t.Logf("finishing took %s, %d tries", time.Since(began), tries)
+	seq := w.hold(given("acme/crm", "a"), streams.HeldNew)
+	began = time.Now()
+	w.until("it opens again", func() bool {
+		f, err := w.store.Feed(w.ctx, "acme", "crm")
+		if err != nil {
+			t.Log(err)
+			return false
+		}
+		got, err := f.Fetch(w.ctx, 1, time.Second)
+		return err == nil && len(got) == 1 && w.seqsOf(got)[0] == seq
+	})
+	t.Logf("opening it again took %s", time.Since(began))
+}
