@@ -35,7 +35,7 @@ type Config struct {
 	EndpointsFile  string        `split_words:"true" desc:"endpoint documents applied at start and whenever the file changes"`
 	StreamReplicas int           `split_words:"true" default:"1" desc:"copies of each stream in a NATS cluster: 1, 3 or 5"`
 	MaxInFlight    int           `split_words:"true" default:"256" desc:"attempts at a time in this replica"`
-	Lanes          []string      `desc:"lanes that this replica serves; this version has one, default"`
+	Lanes          []string      `desc:"lanes that this replica serves, such as default,bulk; all when unset"`
 	EgressAllow    []Prefix      `split_words:"true" desc:"networks beyond the public internet that deliveries may reach, such as 127.0.0.0/8 in a trial"`
 	AllowHTTP      bool          `split_words:"true" default:"false" desc:"accept endpoints with http:// addresses"`
 	MasterKeys     string        `split_words:"true" desc:"key ring that seals secrets; this version cannot seal and refuses it"`
@@ -77,7 +77,10 @@ func (c Config) Validate() error {
 	check(hostPort(c.NATSListen), "NATS_LISTEN", c.NATSListen, "must be host:port, such as 127.0.0.1:4222")
 	check(slices.Contains([]int{1, 3, 5}, c.StreamReplicas), "STREAM_REPLICAS", fmt.Sprint(c.StreamReplicas), "must be 1, 3 or 5")
 	check(c.MaxInFlight >= 2 && c.MaxInFlight <= 10000, "MAX_IN_FLIGHT", fmt.Sprint(c.MaxInFlight), "must be 2 to 10000: each of the two consumers needs one")
-	check(len(c.Lanes) == 0 || slices.Equal(c.Lanes, []string{"default"}), "LANES", strings.Join(c.Lanes, ","), "this version has one lane, default")
+	for _, lane := range c.Lanes {
+		err := streams.CheckName(lane)
+		check(err == nil, "LANES", strings.Join(c.Lanes, ","), fmt.Sprintf("lane %q %v", lane, err))
+	}
 	check(c.MasterKeys == "", "MASTER_KEYS", "***", "this version cannot seal secrets: unset it, and keep the bucket of endpoints to those who may read them")
 	check(c.LogLevel >= zerolog.TraceLevel && c.LogLevel <= zerolog.ErrorLevel, "LOG_LEVEL", c.LogLevel.String(), "must be "+levels)
 	check(slices.Contains([]string{"", "json", "console"}, c.LogFormat), "LOG_FORMAT", c.LogFormat, "must be json or console")

@@ -77,7 +77,8 @@ func TestExampleEndpointsFile(t *testing.T) {
 	text := read(t, "endpoints.yaml")
 	parse := func(text string) endpoint.Document {
 		t.Helper()
-		documents, err := endpoint.ParseFile("endpoints.yaml", []byte(text), endpoint.Rules{AllowHTTP: true})
+		file, err := endpoint.ParseFile("endpoints.yaml", []byte(text), endpoint.Rules{AllowHTTP: true})
+		documents := file.Endpoints
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,6 +87,10 @@ func TestExampleEndpointsFile(t *testing.T) {
 		}
 		documents[0].KeepPaused = false // to say what is the default is to say something
 		return documents[0]
+	}
+	lanes := regexp.MustCompile(`(?m)^# (lanes:|  )`).ReplaceAllString(text, "$1")
+	if file, err := endpoint.ParseFile("endpoints.yaml", []byte(lanes), endpoint.Rules{AllowHTTP: true}); err != nil || len(file.Lanes) != 1 {
+		t.Errorf("with its lanes uncommented: %d lanes, %v", len(file.Lanes), err)
 	}
 	plain := parse(text)
 	if plain.Name() != "acme/local" || plain.URL != "http://127.0.0.1:9000" {
@@ -101,7 +106,7 @@ func TestExampleEndpointsFile(t *testing.T) {
 			t.Errorf("line %q changes the endpoint: %v", m[0], changed)
 		}
 	}
-	want := []string{"description", "secrets", "signing", "timeout", "retry", "retry_on", "expire_after", "rate_limit",
+	want := []string{"description", "secrets", "signing", "timeout", "retry", "retry_on", "expire_after", "disable_after", "rate_limit",
 		"max_in_flight", "headers", "lane", "ordered", "paused"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("the commented fields are %q, want %q", seen, want)

@@ -181,11 +181,17 @@ func consumerDifferences(name string, have, want jetstream.ConsumerConfig) (all 
 		return hs != ws
 	}
 	note(Conflict, "ack_policy", have.AckPolicy, want.AckPolicy)
-	note(Conflict, "filter_subject", filters(have), filters(want))
 	note(Conflict, "deliver_subject", have.DeliverSubject, want.DeliverSubject)
 	note(Conflict, "replay_policy", have.ReplayPolicy, want.ReplayPolicy) // the other one waits between messages
 
-	changed := note(Update, "ack_wait", have.AckWait, want.AckWait)
+	changed := false
+	if want.Durable == Deliver { // read the deliveries of every lane, before there were lanes
+		changed = note(Update, "filter_subject", filters(have), filters(want))
+		next.FilterSubject, next.FilterSubjects = want.FilterSubject, want.FilterSubjects
+	} else {
+		note(Conflict, "filter_subject", filters(have), filters(want))
+	}
+	changed = note(Update, "ack_wait", have.AckWait, want.AckWait) || changed
 	changed = note(Update, "max_deliver", have.MaxDeliver, want.MaxDeliver) || changed
 	changed = note(Update, "backoff", have.BackOff, want.BackOff) || changed
 	changed = note(Update, "headers_only", have.HeadersOnly, want.HeadersOnly) || changed

@@ -34,7 +34,7 @@ func lines(differences []Difference) []string {
 
 var everything = []string{
 	"create WEBHOOKS_EVENTS: missing", "create WEBHOOKS_DELIVERIES: missing", "create WEBHOOKS_DLQ: missing",
-	"create KV_webhooks_endpoints: missing",
+	"create KV_webhooks_endpoints: missing", "create KV_webhooks_gates: missing", "create KV_webhooks_replicas: missing",
 	"create WEBHOOKS_EVENTS > fanout: missing", "create WEBHOOKS_DELIVERIES > deliver: missing",
 }
 
@@ -243,6 +243,43 @@ func TestEnsureWithAnOperatorsTopology(t *testing.T) {
 				t.Errorf("the second run found %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// A version without lanes had deliver read them all. The filter changes while
+// the consumer is in use, and what was handed out before can still be acked.
+func TestEnsureNarrowsDeliver(t *testing.T) {
+	js := connect(t, startServer(t))
+	topology, before := testTopology(t, ""), testTopology(t, "")
+	before.Consumers[1].Config.FilterSubject = "webhooks.deliveries.>"
+	makeAll(t, before, js)
+	ctx := testContext(t)
+	for _, lane := range []string{"gold", "default"} {
+		if _, err := js.Publish(ctx, testNames(t, "").Delivery(lane, "acme", "crm"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deliver, err := js.Consumer(ctx, "WEBHOOKS_DELIVERIES", Deliver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handedOut, err := deliver.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"update WEBHOOKS_DELIVERIES > deliver: filter_subject is webhooks.deliveries.>, jethook's definition says webhooks.deliveries.default.>"}
+	if got := ensure(t, topology, js); !slices.Equal(got, want) {
+		t.Errorf("did %q, want %q", got, want)
+	}
+	if err := handedOut.DoubleAck(ctx); err != nil {
+		t.Error(err)
+	}
+	info, err := deliver.Info(ctx)
+	if err != nil || info.NumPending != 1 || info.NumAckPending != 0 {
+		t.Errorf("%d pending, %d not acked, %v; want the default lane's one delivery", info.NumPending, info.NumAckPending, err)
+	}
+	if got := ensure(t, topology, js); len(got) != 0 {
+		t.Errorf("then found %q", got)
 	}
 }
 

@@ -9,11 +9,36 @@ import (
 // DefaultNamespace is the namespace that the definitions are written for.
 const DefaultNamespace = "webhooks"
 
-// The durable pull consumers: Fanout reads events, Deliver reads deliveries.
+// The durable pull consumers of the default lane: Fanout reads events, Deliver
+// reads deliveries. Those of another lane are called after it, fanout_<lane>.
 const (
 	Fanout  = "fanout"
 	Deliver = "deliver"
 )
+
+// DefaultLane is the lane of all that is in no other.
+const DefaultLane = "default"
+
+// FanoutOf returns the name of the consumer that reads a lane's events.
+func FanoutOf(lane string) string { return ofLane(Fanout, lane) }
+
+// DeliverOf returns the name of the consumer that reads a lane's deliveries.
+func DeliverOf(lane string) string { return ofLane(Deliver, lane) }
+
+func ofLane(durable, lane string) string {
+	if lane == DefaultLane {
+		return durable
+	}
+	return durable + "_" + lane
+}
+
+// FeedOf returns the name of the consumer that feeds back what an endpoint's
+// held deliveries are. No name has a tilde, so it is no other's.
+func FeedOf(tenant, endpoint string) string { return "feed~" + tenant + "~" + endpoint }
+
+// OrderedOf returns the name of the consumer that reads an ordered endpoint's
+// events.
+func OrderedOf(tenant, endpoint string) string { return "ordered~" + tenant + "~" + endpoint }
 
 // Names builds and parses the names of one namespace: two namespaces on one
 // NATS are two independent systems. The zero value is not usable; NewNames
@@ -49,6 +74,12 @@ func (n Names) DeadLetters() string { return strings.ToUpper(n.namespace) + "_DL
 
 // EndpointsBucket returns the name of the bucket of endpoint documents.
 func (n Names) EndpointsBucket() string { return n.namespace + "_endpoints" }
+
+// GatesBucket returns the name of the bucket of open gates.
+func (n Names) GatesBucket() string { return n.namespace + "_gates" }
+
+// ReplicasBucket returns the name of the bucket of live replicas.
+func (n Names) ReplicasBucket() string { return n.namespace + "_replicas" }
 
 // Event returns the subject of an event, or an error that says which token
 // cannot be part of a subject.
@@ -98,6 +129,40 @@ func (n Names) ParseDelivery(subject string) (lane, tenant, endpoint string, err
 		return "", "", "", fmt.Errorf("subject %q is not %s.deliveries.<lane>.<tenant>.<endpoint>", subject, n.namespace)
 	}
 	return tokens[2], tokens[3], tokens[4], checkNames(subject, tokens[2:])
+}
+
+// Kind says among what a held delivery lies.
+type Kind string
+
+// The kinds of held deliveries. New ones lie in the order in which their time
+// runs out, because it began when they were held. Late ones had been attempted
+// before, so that their time runs out sooner than that of many before them. The
+// probe is the one that the endpoint is tried with while its gate is open.
+const (
+	HeldNew   Kind = "new"
+	HeldLate  Kind = "late"
+	HeldProbe Kind = "probe"
+)
+
+// Held returns the subject of an endpoint's held deliveries of a kind. "*"
+// stands for any tenant, endpoint or kind in a filter.
+func (n Names) Held(tenant, endpoint string, kind Kind) string {
+	return n.namespace + ".held." + tenant + "." + endpoint + "." + string(kind)
+}
+
+// ParseHeld takes the subject of a held delivery apart.
+func (n Names) ParseHeld(subject string) (tenant, endpoint string, kind Kind, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 5 || tokens[0] != n.namespace || tokens[1] != "held" {
+		return "", "", "", fmt.Errorf("subject %q is not %s.held.<tenant>.<endpoint>.<kind>", subject, n.namespace)
+	}
+	return tokens[2], tokens[3], Kind(tokens[4]), checkNames(subject, tokens[2:])
+}
+
+// OrderedState returns the subject of what an ordered endpoint remembers of the
+// event that it is at. Its second token cannot be the name of a tenant.
+func (n Names) OrderedState(tenant, endpoint string) string {
+	return n.namespace + ".held._ordered." + tenant + "." + endpoint + ".state"
 }
 
 // DeadLetter returns the subject of a dead letter. "*" stands for any tenant

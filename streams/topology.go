@@ -33,7 +33,7 @@ type Options struct {
 // NewTopology reads the embedded definitions for a namespace.
 func NewTopology(o Options) (Topology, error) {
 	var t Topology
-	for _, file := range []string{"events", "deliveries", "dlq", "kv_endpoints"} {
+	for _, file := range []string{"events", "deliveries", "dlq", "kv_endpoints", "kv_gates", "kv_replicas"} {
 		var c jetstream.StreamConfig
 		if err := load(file, o.Names, &c); err != nil {
 			return Topology{}, err
@@ -75,11 +75,13 @@ func load(file string, n Names, into any) error {
 	return nil
 }
 
-// WithoutBuckets returns the topology without the streams that are buckets.
-func (t Topology) WithoutBuckets() Topology {
+// WithoutEndpoints returns the topology without the bucket of endpoints: were it
+// made again where somebody deleted it, an empty one would mean that there are
+// no endpoints.
+func (t Topology) WithoutEndpoints() Topology {
 	var kept []jetstream.StreamConfig
 	for _, s := range t.Streams {
-		if !strings.HasPrefix(s.Name, "KV_") {
+		if !strings.HasSuffix(s.Name, "_endpoints") {
 			kept = append(kept, s)
 		}
 	}
@@ -92,9 +94,9 @@ func (t Topology) WithoutBuckets() Topology {
 func (t Topology) From(durable string, floor uint64) Topology {
 	consumers := append([]Consumer(nil), t.Consumers...)
 	for i, c := range consumers {
-		if c.Config.Durable == durable && durable == Fanout && floor > 0 {
+		if c.Config.Durable == durable && readsEvents(durable) && floor > 0 {
 			consumers[i].Config.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
-			consumers[i].Config.OptStartSeq = floor + 1
+			consumers[i].Config.OptStartSeq = max(floor+1, c.Config.OptStartSeq)
 		}
 	}
 	return Topology{t.Streams, consumers}

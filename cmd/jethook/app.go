@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,8 +28,10 @@ type app struct {
 	Terminal    bool // Out is a terminal: colours and progress are welcome
 	Interactive bool // In is a terminal: somebody can be asked
 
-	flags  natsFlags
-	config *config.Config
+	flags    natsFlags
+	config   *config.Config
+	answers  *bufio.Reader // of In, once something was asked
+	patience time.Duration // replaces replicasPatience in tests
 }
 
 func newApp() *app {
@@ -134,19 +137,30 @@ func (c *client) endpoints(ctx context.Context) (*endpoint.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", c.Names.EndpointsBucket(), err)
 	}
-	return endpoint.NewStore(kv), nil
+	return endpoint.NewStore(kv, endpoint.LastSequence(streams.LastEvent(c.JS, c.Names))), nil
 }
+
+// errNobody is the error of a question that nobody can answer.
+var errNobody = usageError{errors.New("nobody can be asked here: repeat with --yes to go on without a question")}
 
 // ask asks a question that is answered with yes or no.
 func (a *app) ask(question string) (bool, error) {
+	answer, err := a.answer(question + " [y/N]")
+	return answer == "y" || answer == "yes", err
+}
+
+// answer asks a question and returns what was answered, in lower case.
+func (a *app) answer(question string) (string, error) {
 	if !a.Interactive {
-		return false, usageError{errors.New("nobody can be asked here: repeat with --yes to go on without a question")}
+		return "", errNobody
 	}
-	fmt.Fprintf(a.Err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(a.In).ReadString('\n')
+	fmt.Fprint(a.Err, question+" ")
+	if a.answers == nil {
+		a.answers = bufio.NewReader(a.In)
+	}
+	answer, err := a.answers.ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("read the answer: %w", err)
+		return "", fmt.Errorf("read the answer: %w", err)
 	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	return strings.ToLower(strings.TrimSpace(answer)), nil
 }

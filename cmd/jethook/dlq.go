@@ -179,7 +179,11 @@ func showLetter(a *app, l deadletter.Letter) error {
 		t := a.table("Attempt", "At", "Status", "Took", "Error")
 		for _, h := range l.History {
 			took := time.Duration(h.DurationMS * float64(time.Millisecond)).Round(10 * time.Microsecond)
-			t.AppendRow(table.Row{h.Attempt, shortTime(h.At), h.Status, took, plain(h.Error)})
+			number := strconv.Itoa(h.Attempt)
+			if h.Probe {
+				number = "probe" // it has no number, because it does not count
+			}
+			t.AppendRow(table.Row{number, shortTime(h.At), h.Status, took, plain(h.Error)})
 		}
 		t.Render()
 	}

@@ -4,117 +4,33 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/rs/zerolog"
-
 	"jethook/pkg/deadletter"
 	"jethook/pkg/delivery"
-	"jethook/pkg/embedded"
-	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
-	"jethook/streams"
 )
 
-// deadLetters is a NATS server with an endpoint acme/crm and dead letters in
-// turn for it and for acme/gone, which does not exist.
-type deadLetters struct {
-	*testing.T
-	url string
-	js  jetstream.JetStream
-}
-
-func startDeadLetters(t *testing.T, n int) *deadLetters {
+// startDeadLetters starts a world with dead letters in turn for acme/crm and for
+// acme/gone, which does not exist.
+func startDeadLetters(t *testing.T, n int) *world {
 	t.Helper()
-	s, err := embedded.Start(embedded.Options{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Sync: time.Minute, Logger: zerolog.Nop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	nc, err := nats.Connect(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := streams.NewNames("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	topology, err := streams.NewTopology(streams.Options{Names: names})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := topology.Ensure(t.Context(), js); err != nil {
-		t.Fatal(err)
-	}
-	kv, err := js.KeyValue(t.Context(), names.EndpointsBucket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := endpoint.NewDocument()
-	d.Tenant, d.ID, d.URL, d.Events = "acme", "crm", "https://crm.example.com/", []string{">"}
-	if _, err := endpoint.NewStore(kv).Apply(t.Context(), d); err != nil {
-		t.Fatal(err)
-	}
-	writer := deadletter.NewWriter(names, nc.MaxPayload)
+	w := startWorld(t)
+	writer := deadletter.NewWriter(w.names, w.js.Conn().MaxPayload)
 	for i := range n {
 		dead := delivery.New(event.Event{ID: "evt_" + strconv.Itoa(i+1), Tenant: "acme", Type: "order.created",
 			Time: time.Now(), Seq: uint64(i + 1), Body: []byte(`{"total": ` + strconv.Itoa(i) + `}`)}, []string{"crm", "gone"}[i%2])
 		_, dead.State = dead.After(delivery.Result{At: time.Now(), Status: 503, Error: "503 \x1b[31mred"}, delivery.Terms{}, func() float64 { return 0 })
 		m, err := writer.Letter(&dead, "https://crm.example.com/", delivery.AttemptsExhausted, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := js.PublishMsg(t.Context(), m); err != nil {
-			t.Fatal(err)
-		}
+		w.must(err)
+		_, err = w.js.PublishMsg(t.Context(), m)
+		w.must(err)
 	}
-	return &deadLetters{t, s.URL(), js}
-}
-
-// run runs the command line in a pipe, with nobody to ask.
-func (d *deadLetters) run(wantExit int, args ...string) (stdout, stderr string) {
-	d.Helper()
-	var out, errs bytes.Buffer
-	a := &app{In: strings.NewReader(""), Out: &out, Err: &errs}
-	if exit := run(append([]string{"--server", d.url}, args...), a); exit != wantExit {
-		d.Errorf("%s: exit %d, want %d\n%s%s", args, exit, wantExit, &out, &errs)
-	}
-	if strings.ContainsRune(out.String(), '\x1b') {
-		d.Errorf("%s: control codes in a pipe: %q", args, &out)
-	}
-	return out.String(), errs.String()
-}
-
-func (d *deadLetters) count(stream string) int {
-	d.Helper()
-	s, err := d.js.Stream(d.Context(), stream)
-	if err != nil {
-		d.Fatal(err)
-	}
-	return int(s.CachedInfo().State.Msgs)
-}
-
-func contains(t *testing.T, text string, wants ...string) {
-	t.Helper()
-	for _, want := range wants {
-		if !strings.Contains(text, want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
-	}
+	return w
 }
 
 func TestDLQReads(t *testing.T) {
@@ -142,6 +58,26 @@ func TestDLQReads(t *testing.T) {
 	contains(t, errs, "99", "dlq list")
 	_, errs = d.run(exitDone, "dlq", "list", "--tenant", "nobody")
 	contains(t, errs, "no dead letters")
+}
+
+func TestDLQShowsWhatWasAProbe(t *testing.T) {
+	w := startWorld(t)
+	dead := delivery.New(event.Event{ID: "evt_1", Tenant: "acme", Type: "order.created", Time: time.Now(), Seq: 1}, "crm")
+	dead.State = dead.AfterProbe(delivery.Result{At: time.Now(), Status: 502})
+	_, dead.State = dead.After(delivery.Result{At: time.Now(), Status: 503}, delivery.Terms{}, func() float64 { return 0 })
+	m, err := deadletter.NewWriter(w.names, w.js.Conn().MaxPayload).Letter(&dead, "https://crm.example.com/", delivery.EndpointDown, time.Now())
+	w.must(err)
+	_, err = w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	out, _ := w.run(exitDone, "dlq", "show", "1")
+	if probe := regexp.MustCompile(`(?m)^ *probe .* 502 `); !probe.MatchString(out) {
+		t.Errorf("no probe in\n%s", out)
+	}
+	if attempt := regexp.MustCompile(`(?m)^ *1 .* 503 `); !attempt.MatchString(out) {
+		t.Errorf("no first attempt in\n%s", out)
+	}
+	out, _ = w.run(exitDone, "dlq", "show", "1", "--json")
+	contains(t, out, `"probe":true`)
 }
 
 func TestDLQWrongUsage(t *testing.T) {

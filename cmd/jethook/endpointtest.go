@@ -27,7 +27,7 @@ func (c *endpointTestCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	var result delivery.Result
-	err = a.withEndpoints(ctx, func(store *endpoint.Store) error {
+	err = a.withEndpoints(ctx, func(_ *client, store *endpoint.Store) error {
 		d, err := store.Get(ctx, c.Name)
 		if err != nil {
 			return err

@@ -32,6 +32,7 @@ type cli struct {
 	Listen   listenCmd   `cmd:"" help:"Run a receiver for trying things."`
 	Publish  publishCmd  `cmd:"" help:"Publish an event."`
 	Endpoint endpointCmd `cmd:"" help:"Manage endpoints."`
+	Lane     laneCmd     `cmd:"" help:"Look at lanes and remove them."`
 	Dlq      dlqCmd      `cmd:"" help:"Look at dead letters."`
 	Replay   replayCmd   `cmd:"" help:"Send dead letters again."`
 	Streams  streamsCmd  `cmd:"" help:"Show, make and compare the JetStream topology."`

@@ -72,7 +72,7 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 		NATS:     c.NATS,
 		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
-		MaxInFlight: c.MaxInFlight, EgressAllow: c.Allowed(), AllowHTTP: c.AllowHTTP,
+		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, EgressAllow: c.Allowed(), AllowHTTP: c.AllowHTTP,
 		Grace: c.ShutdownGrace, Logger: log,
 	}, nil
 }

@@ -24,3 +24,18 @@ func (w *when) UnmarshalText(text []byte) error {
 	w.Time = t
 	return nil
 }
+
+// span writes how long something takes or took as people say it: 45s, 12m,
+// 3h12m, 2d4h.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch d = max(d, 0); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 2*day:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+}

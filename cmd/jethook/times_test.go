@@ -28,3 +28,15 @@ func TestWhen(t *testing.T) {
 		}
 	}
 }
+
+func TestSpan(t *testing.T) {
+	const day = 24 * time.Hour
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 0: "0s", 59*time.Second + 999*time.Millisecond: "59s", time.Minute: "1m", time.Hour - 1: "59m",
+		time.Hour: "1h0m", 2*day - 1: "47h59m", 2 * day: "2d0h", 9*day + 13*time.Hour: "9d13h",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%s: %q, want %q", d, got, want)
+		}
+	}
+}

@@ -26,6 +26,7 @@ func (d *Delivery) After(r Result, t Terms, random func() float64) (Verdict, Sta
 		return v, d.State
 	}
 	next.remember(r)
+	next.Attempts++
 	if v.Outcome != Retry {
 		return v, next
 	}
@@ -43,6 +44,23 @@ func (d *Delivery) After(r Result, t Terms, random func() float64) (Verdict, Sta
 	return v, next
 }
 
+// AfterProbe returns the state that a failed probe leaves behind: it is in the
+// history, and counts for nothing.
+func (d *Delivery) AfterProbe(r Result) State {
+	next := d.State
+	next.Due = time.Time{}
+	next.remember(r)
+	next.History[len(next.History)-1].Probe = true
+	return next
+}
+
+// Down returns when the delivery is given up if its endpoint's gate stays open:
+// at the end of the retry policy's window.
+func (d *Delivery) Down(t Terms) time.Time { return d.State.First.Add(t.Retry.Window()) }
+
+// Expiry returns when the delivery's time is over, whatever it waits for.
+func (d *Delivery) Expiry(t Terms) time.Time { return d.State.expiry(t) }
+
 // Expired reports whether the delivery's time was over at now.
 func (d *Delivery) Expired(t Terms, now time.Time) bool {
 	return !now.Before(d.State.expiry(t))
@@ -50,8 +68,20 @@ func (d *Delivery) Expired(t Terms, now time.Time) bool {
 
 func (s *State) expiry(t Terms) time.Time { return s.Since.Add(t.ExpireAfter) }
 
+// Begin notes that the round is first attempted or held now, unless it was
+// before.
+func (s *State) Begin(now time.Time) {
+	if !s.Begun() {
+		s.First = now.UTC()
+	}
+}
+
+// Begun reports whether the round was attempted or held before.
+func (s *State) Begun() bool { return !s.First.IsZero() }
+
+// remember adds an attempt to the history.
 func (s *State) remember(r Result) {
-	s.Attempts++
+	s.Begin(r.At)
 	keep := s.History
 	if over := len(keep) + 1 - MaxHistory; over > 0 {
 		keep = keep[over:]
@@ -59,7 +89,7 @@ func (s *State) remember(r Result) {
 	history := make([]Attempt, len(keep), len(keep)+1)
 	copy(history, keep)
 	s.History = append(history, Attempt{
-		Attempt:    s.Attempts,
+		Attempt:    s.Attempts + 1,
 		At:         r.At.UTC(),
 		Status:     r.Status,
 		Error:      r.Error,

@@ -127,7 +127,7 @@ func TestAfterProperties(t *testing.T) {
 				Error: "failed", RetryAfter: time.Duration(random.Int64N(int64(3*time.Hour))) * time.Duration(random.IntN(2))}
 			draw := random.Float64()
 			v, next := d.After(r, terms, func() float64 { return draw })
-			made = append(made, Attempt{d.Number(), now, r.Status, r.Error, next.History[len(next.History)-1].DurationMS})
+			made = append(made, Attempt{d.Number(), now, r.Status, r.Error, next.History[len(next.History)-1].DurationMS, false})
 			checkState(t, terms, next, made)
 			finished := now.Add(r.Duration)
 			switch v.Outcome {

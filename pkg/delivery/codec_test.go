@@ -68,10 +68,10 @@ func randomDelivery(r *rand.Rand) Delivery {
 		}
 	}
 	if r.IntN(2) == 0 {
-		d.State.Due = moment()
+		d.State.Due, d.State.First = moment(), moment()
 	}
 	for range r.IntN(MaxHistory + 1) {
-		d.State.History = append(d.State.History, Attempt{r.IntN(100), moment(), r.IntN(600), text(odd, 200), float64(r.IntN(1e6)) / 1000})
+		d.State.History = append(d.State.History, Attempt{r.IntN(100), moment(), r.IntN(600), text(odd, 200), float64(r.IntN(1e6)) / 1000, r.IntN(2) == 0})
 	}
 	return d
 }

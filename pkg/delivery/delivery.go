@@ -29,6 +29,9 @@ type State struct {
 	Attempts int `json:"attempts"`
 	// Since is when this round began: the event's time, or the replay's.
 	Since time.Time `json:"since"`
+	// First is when this round was first attempted or first held, whichever
+	// came first: the retry policy's window begins there. Zero is not yet.
+	First time.Time `json:"first,omitzero"`
 	// Due is when the next attempt may be made; zero is now.
 	Due time.Time `json:"due,omitzero"`
 	// Dead is why the delivery was given up, where its dead letter could not be
@@ -50,6 +53,9 @@ type Attempt struct {
 	Status     int       `json:"status"` // 0 when no response came
 	Error      string    `json:"error"`
 	DurationMS float64   `json:"duration_ms"`
+	// Probe says that the attempt found out whether an endpoint that was down
+	// works again. One that failed does not count.
+	Probe bool `json:"probe,omitempty"`
 }
 
 // New returns the delivery of an event to an endpoint, before its first

@@ -23,7 +23,7 @@ const (
 
 // Applied is what Apply did with a document.
 type Applied struct {
-	// Name is the endpoint's, TENANT/ID.
+	// Name is the endpoint's, TENANT/ID, or the lane's.
 	Name string
 	// Result says whether it is new, changed, or was as it should be.
 	Result Result
@@ -41,8 +41,10 @@ var errConflict = errors.New("others keep changing it at the same time; try agai
 
 // Apply makes the bucket hold the document. An endpoint keeps its secrets when
 // the document has none, gets one when it has none to keep, stays paused when
-// the document says to keep that, and stays disabled when it is: what disabled it is a fact that a file does not know of. With
-// signing none there are no secrets, and those it had are dropped.
+// the document says to keep that, and stays disabled when it is: what disabled
+// it is a fact that a file does not know of. With signing none there are no
+// secrets, and those it had are dropped. An endpoint that becomes ordered does so
+// from the next event on.
 func (s *Store) Apply(ctx context.Context, document Document) (Applied, error) {
 	// Whether plain http is allowed was judged where the document was read.
 	if err := document.Validate(Rules{AllowHTTP: true}); err != nil {
@@ -69,6 +71,9 @@ func (s *Store) Apply(ctx context.Context, document Document) (Applied, error) {
 		applied.NewSecret = ""
 		if len(next.Secrets) == 0 && made != "" {
 			next.Secrets, applied.NewSecret = []signature.Secret{made}, made
+		}
+		if err := s.order(ctx, current.document, &next); err != nil {
+			return Applied{}, fmt.Errorf("apply endpoint %s: %w", applied.Name, err)
 		}
 		applied.Result, applied.Revision, err = s.write(ctx, current, next)
 		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) && !errors.Is(err, jetstream.ErrKeyExists) {
@@ -97,6 +102,9 @@ func (s *Store) Update(ctx context.Context, name string, change func(*Document) 
 		}
 		if next.Name() != name {
 			return Document{}, fmt.Errorf("update endpoint %s: it cannot be renamed to %s: apply the new one and remove the old", name, next.Name())
+		}
+		if err := s.order(ctx, current.document, &next); err != nil {
+			return Document{}, fmt.Errorf("update endpoint %s: %w", name, err)
 		}
 		_, _, err = s.write(ctx, current, next)
 		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {

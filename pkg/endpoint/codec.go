@@ -15,24 +15,27 @@ import (
 // wire is a document as JSON spells it. The file reader fills the same struct,
 // so that both formats have the same fields and the same defaults.
 type wire struct {
-	Tenant      string            `json:"tenant"`
-	ID          string            `json:"id"`
-	URL         string            `json:"url"`
-	Events      []string          `json:"events"`
-	Description string            `json:"description,omitempty"`
-	Secrets     []string          `json:"secrets,omitempty"`
-	Signing     Signing           `json:"signing"`
-	Timeout     Duration          `json:"timeout"`
-	Retry       *wireRetry        `json:"retry,omitempty"`
-	RetryOn     []int             `json:"retry_on,omitempty"`
-	ExpireAfter Duration          `json:"expire_after"`
-	RateLimit   *RateLimit        `json:"rate_limit,omitempty"`
-	MaxInFlight int               `json:"max_in_flight"`
-	Headers     map[string]string `json:"headers,omitempty"`
-	Lane        string            `json:"lane"`
-	Ordered     bool              `json:"ordered,omitempty"`
-	Paused      bool              `json:"paused,omitempty"`
-	Disabled    *Disabled         `json:"disabled,omitempty"`
+	Tenant       string            `json:"tenant"`
+	ID           string            `json:"id"`
+	URL          string            `json:"url"`
+	Events       []string          `json:"events"`
+	Description  string            `json:"description,omitempty"`
+	Secrets      []string          `json:"secrets,omitempty"`
+	Signing      Signing           `json:"signing"`
+	Timeout      Duration          `json:"timeout"`
+	Retry        *wireRetry        `json:"retry,omitempty"`
+	RetryOn      []int             `json:"retry_on,omitempty"`
+	ExpireAfter  Duration          `json:"expire_after"`
+	DisableAfter Duration          `json:"disable_after"`
+	RateLimit    *RateLimit        `json:"rate_limit,omitempty"`
+	MaxInFlight  int               `json:"max_in_flight"`
+	Headers      map[string]string `json:"headers,omitempty"`
+	Lane         string            `json:"lane"`
+	Ordered      bool              `json:"ordered,omitempty"`
+	OnFailure    OnFailure         `json:"on_failure,omitempty"`
+	OrderedFrom  uint64            `json:"ordered_from,omitempty"`
+	Paused       bool              `json:"paused,omitempty"`
+	Disabled     *Disabled         `json:"disabled,omitempty"`
 }
 
 // wireRetry tells a field that is absent from one that is zero, because a
@@ -52,9 +55,9 @@ func newWire() wire { return toWire(NewDocument()) }
 func toWire(d Document) wire {
 	w := wire{
 		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description,
-		Signing: d.Signing, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter,
+		Signing: d.Signing, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
 		RateLimit: d.RateLimit, MaxInFlight: d.MaxInFlight, Headers: d.Headers, Lane: d.Lane,
-		Ordered: d.Ordered, Paused: d.Paused, Disabled: d.Disabled,
+		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, Paused: d.Paused, Disabled: d.Disabled,
 	}
 	for _, secret := range d.Secrets {
 		w.Secrets = append(w.Secrets, secret.Reveal())
@@ -79,8 +82,9 @@ func (w wire) document() Document {
 	d := Document{
 		Tenant: w.Tenant, ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description,
 		Signing: w.Signing, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
-		ExpireAfter: w.ExpireAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
-		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, Paused: w.Paused, Disabled: w.Disabled,
+		ExpireAfter: w.ExpireAfter, DisableAfter: w.DisableAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
+		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, OnFailure: w.OnFailure, OrderedFrom: w.OrderedFrom,
+		Paused: w.Paused, Disabled: w.Disabled,
 	}
 	if len(w.Secrets) > 0 {
 		d.Secrets = make([]signature.Secret, len(w.Secrets))
@@ -133,11 +137,20 @@ func (d Document) MarshalJSON() ([]byte, error) {
 }
 
 func (w wire) encode() ([]byte, error) {
+	data, err := encodeReadable(w)
+	if err != nil {
+		return nil, fmt.Errorf("encode endpoint %s/%s: %w", w.Tenant, w.ID, err)
+	}
+	return data, nil
+}
+
+// encodeReadable leaves ">" as it is: people read it, and it is a pattern.
+func encodeReadable(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // people read it, and ">" is a pattern
-	if err := e.Encode(w); err != nil {
-		return nil, fmt.Errorf("encode endpoint %s/%s: %w", w.Tenant, w.ID, err)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

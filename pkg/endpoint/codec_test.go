@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,11 +26,13 @@ func fullDocument() Document {
 	d.Timeout = Duration(2500 * time.Millisecond)
 	d.Retry = retry.Policy{Schedule: []time.Duration{5 * time.Second, 5 * time.Minute}, Jitter: retry.JitterEqual}
 	d.RetryOn = []int{404, 409}
-	d.ExpireAfter = Duration(7 * day)
+	d.ExpireAfter = Duration(6 * day)
+	d.DisableAfter = Duration(time.Hour)
 	d.RateLimit = &RateLimit{PerSecond: 0.5, Burst: 3}
 	d.MaxInFlight = 3
 	d.Headers = map[string]string{"X-Env": "prod", "authorization": "Bearer CANARY-HEADER"}
 	d.Lane = "gold"
+	d.Ordered, d.OnFailure, d.OrderedFrom = true, OnFailureSkip, 42
 	d.Paused = true
 	d.Disabled = &Disabled{Reason: "410 Gone", At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
 	return d
@@ -62,7 +66,7 @@ func TestEncodeDecode(t *testing.T) {
 func TestEncodeIsReadable(t *testing.T) {
 	const want = `{"tenant":"acme","id":"crm","url":"https://crm.example.com/hooks","events":["order.*"],"signing":"v1",` +
 		`"timeout":"15s","retry":{"base":"30s","factor":2,"max_delay":"4h","max_attempts":16,"jitter":"full"},` +
-		`"expire_after":"72h","max_in_flight":64,"lane":"default"}`
+		`"expire_after":"72h","disable_after":"120h","max_in_flight":64,"lane":"default"}`
 	if got := string(mustEncode(t, testDocument())); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -106,7 +110,7 @@ func TestDocumentHidesSecrets(t *testing.T) {
 	}
 	var out bytes.Buffer
 	log := zerolog.New(&out)
-	for _, v := range []any{d, &d, []Document{d}, e, *e} {
+	for _, v := range []any{d, &d, []Document{d}, e} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
@@ -154,14 +158,14 @@ func TestCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Name() != "acme/crm" || e.Tenant != "acme" || e.ID != "crm" || e.Target.Host != "crm.example.com" {
-		t.Errorf("got %s (%s, %s) at %s", e.Name(), e.Tenant, e.ID, e.Target.Host)
+	if e.Name() != "acme/crm" || e.Tenant != "acme" || e.ID != "crm" || e.Parsed().Target.Host != "crm.example.com" {
+		t.Errorf("got %s (%s, %s) at %s", e.Name(), e.Tenant, e.ID, e.Parsed().Target.Host)
 	}
-	if len(e.Keys) != 2 || e.Keys[0].Version() != "v1" || e.Keys[1].Version() != "v1a" {
-		t.Errorf("got keys %v", e.Keys)
+	if len(e.Parsed().Keys) != 2 || e.Parsed().Keys[0].Version() != "v1" || e.Parsed().Keys[1].Version() != "v1a" {
+		t.Errorf("got keys %v", e.Parsed().Keys)
 	}
-	if got := e.Header.Get("Authorization"); got != "Bearer CANARY-HEADER" || len(e.Header) != 2 {
-		t.Errorf("got %d headers", len(e.Header))
+	if got := e.Parsed().Header.Get("Authorization"); got != "Bearer CANARY-HEADER" || len(e.Parsed().Header) != 2 {
+		t.Errorf("got %d headers", len(e.Parsed().Header))
 	}
 	for _, secret := range []signature.Secret{"CANARY", ""} {
 		d := testDocument()
@@ -174,6 +178,37 @@ func TestCompile(t *testing.T) {
 	d.URL = "https://example.com/%zz?CANARY"
 	if _, err := Compile(d); err == nil || strings.Contains(err.Error(), "CANARY") {
 		t.Errorf("got %v, want an error without the URL", err)
+	}
+}
+
+// What requests are made of is parsed once while it is in use, also by many at a
+// time, and takes no memory while it is not.
+func TestParsedIsForgotten(t *testing.T) {
+	e, err := Compile(fullDocument())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	first := e.Parsed()
+	for range 8 {
+		wg.Go(func() {
+			if e.Parsed() != first {
+				t.Error("parsed twice")
+			}
+		})
+	}
+	wg.Wait()
+	runtime.GC()
+	if e.Parsed() != first {
+		t.Error("parsed again while it was in use")
+	}
+	host := first.Target.Host
+	runtime.GC()
+	if e.parsed.Value() != nil {
+		t.Error("kept while nobody used it")
+	}
+	if again := e.Parsed(); again.Target.Host != host || len(again.Keys) != 2 || len(again.Header) != 2 {
+		t.Errorf("parsed again: %+v", again)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"jethook/pkg/retry"
 	"jethook/pkg/signature"
+	"jethook/streams"
 )
 
 // Signing says how the requests of an endpoint are signed.
@@ -25,6 +26,16 @@ const (
 	SigningV1   Signing = "v1"
 	SigningV1a  Signing = "v1a"
 	SigningNone Signing = "none"
+)
+
+// OnFailure says what an ordered endpoint does when an event cannot be delivered.
+type OnFailure string
+
+// What an ordered endpoint can do about an event that failed for good: hold the
+// events behind it until somebody has seen to it, or skip it and go on.
+const (
+	OnFailureHold OnFailure = "hold"
+	OnFailureSkip OnFailure = "skip"
 )
 
 // Document is what an operator writes about an endpoint. NewDocument gives one
@@ -53,16 +64,28 @@ type Document struct {
 	// ExpireAfter bounds how long events wait for an endpoint that is paused
 	// or disabled. 72h by default.
 	ExpireAfter Duration
+	// DisableAfter bounds how long an endpoint may fail: after so long of
+	// nothing but failures it is disabled. 120h by default.
+	DisableAfter Duration
 	// RateLimit bounds attempts over time. Nil, the default, is no bound.
 	RateLimit *RateLimit
 	// MaxInFlight bounds attempts at one time. 64 by default.
 	MaxInFlight int
 	// Headers are added to each request. jethook's own cannot be replaced.
 	Headers map[string]string
-	// Lane names the workers that serve the endpoint. "default" by default.
+	// Lane names the lane of the endpoint's further attempts. "default" by
+	// default, and in effect where there is no lane of that name.
 	Lane string
-	// Ordered asks for one event at a time, in order. Refused by this version.
+	// Ordered asks for one event at a time, in the order in which they were
+	// published. At most MaxOrdered endpoints can.
 	Ordered bool
+	// OnFailure says what becomes of the events behind one that failed. It
+	// takes Ordered; empty is OnFailureHold.
+	OnFailure OnFailure
+	// OrderedFrom is the first event that comes in order, by its sequence in
+	// the stream of events. The store sets it when Ordered is switched on, never
+	// a file, and keeps it as long as that stays.
+	OrderedFrom uint64
 	// Paused makes the endpoint's events wait.
 	Paused bool
 	// KeepPaused leaves it to the bucket whether the endpoint is paused. A file
@@ -91,22 +114,24 @@ type Disabled struct {
 
 // The defaults that are not another package's.
 const (
-	DefaultTimeout     = Duration(15 * time.Second)
-	DefaultExpireAfter = Duration(72 * time.Hour)
-	DefaultMaxInFlight = 64
-	DefaultLane        = "default"
+	DefaultTimeout      = Duration(15 * time.Second)
+	DefaultExpireAfter  = Duration(72 * time.Hour)
+	DefaultDisableAfter = Duration(120 * time.Hour)
+	DefaultMaxInFlight  = 64
+	DefaultLane         = streams.DefaultLane
 )
 
 // NewDocument returns a document that has every default and still lacks a
 // tenant, an id, a URL and events.
 func NewDocument() Document {
 	return Document{
-		Signing:     SigningV1,
-		Timeout:     DefaultTimeout,
-		Retry:       retry.Default(),
-		ExpireAfter: DefaultExpireAfter,
-		MaxInFlight: DefaultMaxInFlight,
-		Lane:        DefaultLane,
+		Signing:      SigningV1,
+		Timeout:      DefaultTimeout,
+		Retry:        retry.Default(),
+		ExpireAfter:  DefaultExpireAfter,
+		DisableAfter: DefaultDisableAfter,
+		MaxInFlight:  DefaultMaxInFlight,
+		Lane:         DefaultLane,
 	}
 }
 
@@ -121,22 +146,6 @@ func (d Document) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, d.Name(
 
 // MarshalZerologObject logs the name alone, for the same reason as Format.
 func (d Document) MarshalZerologObject(e *zerolog.Event) { e.Str("endpoint", d.Name()) }
-
-// NotInForce names the fields that the document sets, and that this version
-// stores without acting on them. Whoever accepts a document warns of them.
-func (d Document) NotInForce() []string {
-	var fields []string
-	if d.RateLimit != nil {
-		fields = append(fields, "rate_limit")
-	}
-	if d.MaxInFlight != DefaultMaxInFlight {
-		fields = append(fields, "max_in_flight")
-	}
-	if d.Lane != DefaultLane {
-		fields = append(fields, "lane")
-	}
-	return fields
-}
 
 // clone returns a document that shares nothing with d that could be changed.
 func (d Document) clone() Document {

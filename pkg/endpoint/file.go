@@ -16,24 +16,32 @@ import (
 	"jethook/streams"
 )
 
-// ParseFile reads a file of endpoints, YAML or JSON: a list named endpoints.
-// The name is only for messages. Anchors and aliases work; merge keys, tags
-// and fields that no endpoint has are refused. When anything is wrong it
-// returns Problems, all of them in the order of their lines and columns.
-func ParseFile(name string, data []byte, rules Rules) ([]Document, error) {
+// File is what a file declares. Lanes are to be applied before the endpoints that
+// name them.
+type File struct {
+	Lanes     []Lane
+	Endpoints []Document
+}
+
+// ParseFile reads a file of lanes and endpoints, YAML or JSON: lists of those
+// names, of which either may be absent. The name of the file is only for
+// messages. Anchors and aliases work; merge keys, tags and unknown fields are
+// refused. When anything is wrong it returns Problems, all of them in the order
+// of their lines and columns.
+func ParseFile(name string, data []byte, rules Rules) (File, error) {
 	r := &reader{file: name}
 	body := r.parse(data)
 	if len(r.problems) > 0 {
-		return nil, r.problems
+		return File{}, r.problems
 	}
-	documents := r.readFile(body, rules)
+	file := r.readFile(body, rules)
 	if len(r.problems) > 0 {
 		slices.SortStableFunc(r.problems, func(a, b Problem) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 		})
-		return nil, r.problems
+		return File{}, r.problems
 	}
-	return documents, nil
+	return file, nil
 }
 
 // reader collects what is wrong while it walks a file's syntax tree. It walks
@@ -94,65 +102,50 @@ func (c anchorCollector) Visit(node ast.Node) ast.Visitor {
 	return c
 }
 
-// readFile reads the outermost mapping, of which endpoints is the only field.
-func (r *reader) readFile(body ast.Node, rules Rules) []Document {
-	var list ast.Node
+// readFile reads the outermost mapping.
+func (r *reader) readFile(body ast.Node, rules Rules) (file File) {
 	found := false
 	if body != nil {
-		r.eachField(body, "", []string{"endpoints"}, func(_ string, value ast.Node) {
-			list, found = value, true
+		r.eachField(body, "", []string{"endpoints", "lanes"}, func(name string, value ast.Node) {
+			found = true
+			lines := make(map[string]int) // at which each name was met first
+			switch name {
+			case "lanes":
+				r.readLanes(value, &file, lines)
+			case "endpoints":
+				r.readList(name, value, func(s *section, node ast.Node) {
+					file.Endpoints = append(file.Endpoints, s.readEndpoint(node, rules, lines))
+				})
+			}
 		})
 	}
-	if !found {
-		if len(r.problems) == 0 {
-			r.report(nil, "endpoints", "is required: the list of endpoints")
-		}
-		return nil
+	if !found && len(r.problems) == 0 {
+		r.report(nil, "endpoints", "is required: the list of endpoints, or else one of lanes")
 	}
-	if isNull(r.resolve(list)) {
-		return nil
-	}
-	items, ok := r.items(list, "endpoints")
-	if !ok {
-		return nil
-	}
-	documents := make([]Document, 0, len(items))
-	lines := make(map[string]int, len(items))
-	for i, node := range items {
-		if d, ok := r.readEndpoint(node, item("endpoints", i), rules, lines); ok {
-			documents = append(documents, d)
-		}
-	}
-	return documents
+	return file
 }
 
-// readEndpoint reads, validates and checks for a repeated name. Lines has the
-// line at which each name was met first.
-func (r *reader) readEndpoint(node ast.Node, path string, rules Rules, lines map[string]int) (Document, bool) {
-	before := len(r.problems)
-	s := &section{reader: r, path: path, at: make(map[string]*token.Position)}
-	s.at[""] = position(node)
-	w, ok := s.read(node)
+func (r *reader) readLanes(list ast.Node, file *File, lines map[string]int) {
+	r.readList("lanes", list, func(s *section, node ast.Node) {
+		file.Lanes = append(file.Lanes, s.readLane(node, lines))
+	})
+	if n := len(file.Lanes); n > MaxLanes {
+		r.report(position(list), "lanes", fmt.Sprintf("must be at most %d lanes, not %d", MaxLanes, n))
+	}
+}
+
+// readList calls read for each item of one of the file's lists.
+func (r *reader) readList(name string, list ast.Node, read func(s *section, node ast.Node)) {
+	if isNull(r.resolve(list)) {
+		return
+	}
+	items, ok := r.items(list, name)
 	if !ok {
-		return Document{}, false
+		return
 	}
-	d := w.document()
-	_, said := s.at["paused"]
-	d.KeepPaused = !said
-	for _, problem := range d.check(rules) {
-		// A field that could not be read has been reported, and now holds
-		// its default, about which there is nothing more to say.
-		if !s.unreadable(problem.Field) {
-			r.report(s.locate(problem.Field), path+"."+problem.Field, problem.Message)
-		}
+	for i, node := range items {
+		read(&section{reader: r, path: item(name, i), at: map[string]*token.Position{"": position(node)}}, node)
 	}
-	at := s.locate("id")
-	if first, found := lines[d.Name()]; found {
-		r.report(at, path+".id", fmt.Sprintf("endpoint %s is at line %d already", d.Name(), first))
-	} else if isName(d.Tenant) && isName(d.ID) {
-		lines[d.Name()] = at.Line
-	}
-	return d, len(r.problems) == before
 }
 
 func (r *reader) report(at *token.Position, field, message string) {

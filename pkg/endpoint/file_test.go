@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -23,12 +24,14 @@ endpoints:
     timeout: 10s
     retry: {base: 10s, factor: 3, max_delay: 2h30m, max_attempts: 5, jitter: equal}
     retry_on: [404]
-    expire_after: 7d
+    expire_after: 6d
+    disable_after: 30d
     rate_limit: {per_second: 50, burst: 100}
     max_in_flight: 8
     headers: {X-Env: prod}
     lane: gold
-    ordered: false
+    ordered: true
+    on_failure: skip
     paused: true
   - tenant: acme
     id: small
@@ -37,6 +40,11 @@ endpoints:
     - ">"
     retry:
       schedule: [5s, 5m, 30m]
+lanes:
+  - id: gold
+    filters: ["*.auth.>", acme.order.created]
+    weight: 4
+  - {id: plain}
 `
 
 func TestParseFile(t *testing.T) {
@@ -47,27 +55,34 @@ func TestParseFile(t *testing.T) {
 	full.Timeout = Duration(10 * time.Second)
 	full.Retry = retry.Policy{Base: 10 * time.Second, Factor: 3, MaxDelay: 150 * time.Minute, MaxAttempts: 5, Jitter: retry.JitterEqual}
 	full.RetryOn = []int{404}
-	full.ExpireAfter = Duration(7 * day)
+	full.ExpireAfter = Duration(6 * day)
+	full.DisableAfter = Duration(30 * day)
 	full.RateLimit = &RateLimit{PerSecond: 50, Burst: 100}
 	full.MaxInFlight = 8
 	full.Headers = map[string]string{"X-Env": "prod"}
 	full.Lane = "gold"
+	full.Ordered, full.OnFailure = true, OnFailureSkip
 	full.Paused = true
 	small := testDocument()
 	small.ID, small.URL, small.Events = "small", "https://example.com", []string{">"}
 	small.KeepPaused = true
 	small.Retry = retry.Policy{Schedule: []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}}
 
-	documents, err := ParseFile("endpoints.yaml", []byte(fullFile), Rules{})
+	file, err := ParseFile("endpoints.yaml", []byte(fullFile), Rules{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	documents := file.Endpoints
 	if want := []Document{full, small}; !reflect.DeepEqual(documents, want) {
 		t.Errorf("got\n%s\nwant\n%s", encodeAll(t, documents), encodeAll(t, want))
 	}
+	lanes := []Lane{{ID: "gold", Filters: []string{"*.auth.>", "acme.order.created"}, Weight: 4}, {ID: "plain", Weight: 1}}
+	if !reflect.DeepEqual(file.Lanes, lanes) {
+		t.Errorf("got the lanes %+v, want %+v", file.Lanes, lanes)
+	}
 	crlf, err := ParseFile("endpoints.yaml", []byte(strings.ReplaceAll(fullFile, "\n", "\r\n")), Rules{})
-	if err != nil || !reflect.DeepEqual(crlf, documents) {
-		t.Errorf("with CRLF got %s, %v", encodeAll(t, crlf), err)
+	if err != nil || !reflect.DeepEqual(crlf, file) {
+		t.Errorf("with CRLF got %s, %v", encodeAll(t, crlf.Endpoints), err)
 	}
 }
 
@@ -81,27 +96,29 @@ func encodeAll(t *testing.T, documents []Document) string {
 
 func TestParseFileReadsJSON(t *testing.T) {
 	d := fullDocument()
-	d.Disabled = nil
+	d.Disabled, d.OrderedFrom = nil, 0
 	data := `{"endpoints": [` + string(mustEncode(t, d)) + "]}\n"
-	documents, err := ParseFile("endpoints.json", []byte(data), Rules{})
+	file, err := ParseFile("endpoints.json", []byte(data), Rules{})
+	documents := file.Endpoints
 	if err != nil || len(documents) != 1 || !reflect.DeepEqual(documents[0], d) {
 		t.Errorf("got %s, %v, want\n%s", encodeAll(t, documents), err, data)
 	}
 }
 
 func TestParseFileOfNoEndpoints(t *testing.T) {
-	for _, data := range []string{"endpoints: []", "endpoints:", "endpoints: null", "---\nendpoints: []\n"} {
-		if documents, err := ParseFile("f", []byte(data), Rules{}); err != nil || len(documents) != 0 {
-			t.Errorf("%q: got %d documents, %v", data, len(documents), err)
+	for _, data := range []string{"endpoints: []", "endpoints:", "endpoints: null", "---\nendpoints: []\n", "lanes: []", "lanes:"} {
+		if file, err := ParseFile("f", []byte(data), Rules{}); err != nil || len(file.Endpoints)+len(file.Lanes) != 0 {
+			t.Errorf("%q: got %+v, %v", data, file, err)
 		}
 	}
 }
 
 func TestParseFileFollowsAliases(t *testing.T) {
-	documents, err := ParseFile("f", []byte(`endpoints:
+	file, err := ParseFile("f", []byte(`endpoints:
 - {tenant: a, id: x, url: https://example.com, events: &all [">"], retry: &r {max_attempts: 3}}
 - {tenant: a, id: y, url: https://example.com, events: *all, retry: *r}
 `), Rules{})
+	documents := file.Endpoints
 	if err != nil || len(documents) != 2 {
 		t.Fatalf("got %d documents, %v", len(documents), err)
 	}
@@ -177,9 +194,29 @@ func TestParseFileReportsPlaces(t *testing.T) {
 		{"header twice", valid + "  headers: {X: a, X: b}\n", []string{`f:6:19: endpoints[0].headers.X: is given twice, first at line 6`}},
 		{"headers list", valid + "  headers: [X]\n", []string{`f:6:12: endpoints[0].headers: must be a mapping`}},
 		{"lane", valid + "  lane: Gold\n", []string{`f:6:9: endpoints[0].lane: "Gold" must be`}},
-		{"ordered", valid + "  ordered: true\n", []string{`f:6:12: endpoints[0].ordered: must be false: this version does not support ordered endpoints yet`}},
+		{"ordered", valid + "  ordered: yes\n", []string{`f:6:12: endpoints[0].ordered: must be true or false, not text`}},
+		{"ordered_from", valid + "  ordered: true\n  ordered_from: 7\n", []string{"f:7:17: endpoints[0].ordered_from: is set by jethook itself: leave it out"}},
+		{"ordered for long", valid + "  ordered: true\n  expire_after: 145h\n", []string{`f:7:17: endpoints[0].expire_after: must be at most 144h with ordered: true, not 145h`}},
+		{"on_failure", valid + "  ordered: true\n  on_failure: stop\n", []string{`f:7:15: endpoints[0].on_failure: must be hold or skip, not "stop"`}},
+		{"on_failure alone", valid + "  on_failure: hold\n", []string{`f:6:15: endpoints[0].on_failure: takes ordered: true`}},
+		{"disable_after", valid + "  disable_after: 59s\n", []string{`f:6:18: endpoints[0].disable_after: must be from 1m to 365d, not 59s`}},
 		{"paused", valid + "  paused: yes\n", []string{`f:6:11: endpoints[0].paused: must be true or false, not text`}},
 		{"disabled", valid + "  disabled: {reason: x}\n", []string{"f:6:13: endpoints[0].disabled: is set by jethook itself: leave it out, and use `jethook endpoint enable`"}},
+
+		{"lane item", "lanes: [gold]", []string{`f:1:9: lanes[0]: must be a lane, a mapping of fields to values, not text`}},
+		{"lane list", "lanes: {id: a}", []string{`f:1:8: lanes: must be a list, not a mapping`}},
+		{"lane field", "lanes: [{id: a, filter: [a.b]}]", []string{`f:1:17: lanes[0].filter: is not a field that jethook knows: did you mean filters?`}},
+		{"lane from", "lanes: [{id: a, from: 7}]", []string{`f:1:17: lanes[0].from: is not a field that jethook knows`}},
+		{"lane id", "lanes:\n- id: default\n- filters: [a.b]\n", []string{`f:2:7: lanes[0].id: must not be "default"`, `f:3:3: lanes[1].id: is required`}},
+		{"lane filters", "lanes: [{id: a, filters: [acme.>, 7]}]", []string{
+			`f:1:35: lanes[0].filters[1]: must be text, not a number`}},
+		{"lane filter", "lanes: [{id: a, filters: [acme.>, '*.b.>', Acme.b]}]", []string{
+			`f:1:35: lanes[0].filters[1]: "*.b.>" and filters[0], "acme.>", cross`,
+			`f:1:44: lanes[0].filters[2]: tenant "Acme" must be`}},
+		{"lane weight", "lanes: [{id: a, weight: 101}]", []string{`f:1:25: lanes[0].weight: must be from 1 to 100, not 101`}},
+		{"lane twice", "lanes:\n- {id: a}\n- {id: a}\n", []string{`f:3:8: lanes[1].id: lane a is at line 2 already`}},
+		{"many lanes", "lanes: [" + strings.Join(many(17, func(i int) string { return fmt.Sprintf("{id: l%d}", i) }), ", ") + "]",
+			[]string{`f:1:8: lanes: must be at most 16 lanes, not 17`}},
 
 		{"all at once", valid + "  timeout: 1\n- tenant: acme\n  id: crm\n  url: x\n  evens: [a]\n", []string{
 			`f:6:12: endpoints[0].timeout: must be a duration`, `f:7:3: endpoints[1].events: must list`,
@@ -187,10 +224,10 @@ func TestParseFileReportsPlaces(t *testing.T) {
 			`f:9:8: endpoints[1].url: must begin with`, `f:10:3: endpoints[1].evens: is not a field`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			documents, err := ParseFile("f", []byte(tt.data), Rules{})
+			file, err := ParseFile("f", []byte(tt.data), Rules{})
 			var problems Problems
-			if !errors.As(err, &problems) || documents != nil {
-				t.Fatalf("got %d documents and %v, want Problems alone", len(documents), err)
+			if !errors.As(err, &problems) || file.Endpoints != nil || file.Lanes != nil {
+				t.Fatalf("got %+v and %v, want Problems alone", file, err)
 			}
 			if lines := strings.Split(err.Error(), "\n"); !slices.EqualFunc(lines, tt.want, strings.HasPrefix) {
 				t.Errorf("got\n%s\nwant\n%s", err, strings.Join(tt.want, "\n"))
@@ -219,20 +256,26 @@ func FuzzParseFile(f *testing.F) {
 	f.Add([]byte(valid + "  headers: {X: &a b}\n  lane: *a\n"))
 	f.Add([]byte(`{"endpoints": [{"tenant": "a", "retry": {"schedule": ["1s"]}}]}`))
 	f.Add([]byte("endpoints: &a [*a, *a]"))
+	f.Add([]byte(`{"lanes": [{"id": "gold", "filters": ["*.a.>", ">"], "weight": 0}, {"id": "gold"}]}`))
 	f.Add([]byte("endpoints:\n- ? a\n  : b\n- !!map {}\n- |\n x"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		documents, err := ParseFile("f", data, Rules{})
+		file, err := ParseFile("f", data, Rules{})
 		if err == nil {
-			for _, d := range documents {
+			for _, d := range file.Endpoints {
 				if err := d.Validate(Rules{}); err != nil {
 					t.Fatalf("accepted an invalid document: %v", err)
+				}
+			}
+			for _, l := range file.Lanes {
+				if err := l.Validate(); err != nil {
+					t.Fatalf("accepted an invalid lane: %v", err)
 				}
 			}
 			return
 		}
 		var problems Problems
-		if !errors.As(err, &problems) || len(problems) == 0 || documents != nil {
-			t.Fatalf("got %d documents and %v", len(documents), err)
+		if !errors.As(err, &problems) || len(problems) == 0 || file.Endpoints != nil || file.Lanes != nil {
+			t.Fatalf("got %+v and %v", file, err)
 		}
 		lines := 1 + strings.Count(string(data), "\n") + strings.Count(string(data), "\r")
 		for _, p := range problems {

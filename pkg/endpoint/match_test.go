@@ -2,7 +2,6 @@ package endpoint
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -32,12 +31,21 @@ func randomPattern(random *rand.Rand) string {
 // that the NATS server's own matching of one pattern finds, each once.
 func TestMatchIsWhatNATSMatches(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	r := &Registry{byKey: make(map[string]*Endpoint), index: newIndex()}
+	r := &Registry{byName: make(map[string]*Endpoint), index: make(index)}
 	documents := make(map[string]Document)
-	for step := range 5000 {
+	endpoints := []int{3, 11, 40} // of a tenant: few patterns, now few and now many, many
+	forms := make(map[bool]int)
+	for step := range 8000 {
+		if step%1000 == 999 { // begin anew, with few
+			for name := range documents {
+				r.replace(name, nil)
+			}
+			clear(documents)
+		}
 		d := testDocument()
-		d.Tenant, d.ID = fmt.Sprintf("t%d", random.IntN(3)), fmt.Sprintf("e%d", random.IntN(20))
-		key := documentKey(d.Tenant, d.ID)
+		n := random.IntN(len(endpoints))
+		d.Tenant, d.ID = fmt.Sprintf("t%d", n), fmt.Sprintf("e%d", random.IntN(endpoints[n]))
+		key := d.Name()
 		if random.IntN(4) == 0 {
 			r.replace(key, nil)
 			delete(documents, key)
@@ -52,7 +60,8 @@ func TestMatchIsWhatNATSMatches(t *testing.T) {
 			r.replace(key, e)
 			documents[key] = d
 		}
-		tenant := fmt.Sprintf("t%d", random.IntN(3))
+		tenant := fmt.Sprintf("t%d", random.IntN(len(endpoints)+1))
+		forms[r.index[tenant].many != nil]++
 		eventType := strings.Join(randomTokens(random, []string{"a", "b", "order", "other"}), ".")
 		var got []string
 		for _, e := range r.index.match(tenant, eventType) {
@@ -62,11 +71,14 @@ func TestMatchIsWhatNATSMatches(t *testing.T) {
 			t.Fatalf("step %d: %s.%s matches %v, want %v", step, tenant, eventType, got, want)
 		}
 	}
-	for key := range maps.Clone(documents) {
-		r.replace(key, nil)
+	if forms[false] < 1000 || forms[true] < 1000 {
+		t.Errorf("looked %v times in the index's two forms, want more", forms)
 	}
-	if n := r.index.list.Count(); n != 0 {
-		t.Errorf("%d patterns are left in the index of no endpoints", n)
+	for name := range documents {
+		r.replace(name, nil)
+	}
+	if len(r.index) != 0 {
+		t.Errorf("%d tenants are left in the index of no endpoints", len(r.index))
 	}
 }
 
@@ -84,14 +96,14 @@ func naiveMatch(documents map[string]Document, tenant, eventType string) []strin
 }
 
 func TestMatchOfOddSubjects(t *testing.T) {
-	r := &Registry{byKey: make(map[string]*Endpoint), index: newIndex()}
+	r := &Registry{byName: make(map[string]*Endpoint), index: make(index)}
 	d := testDocument()
 	d.Events = []string{">"}
 	e, err := Compile(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.replace("acme.crm", e)
+	r.replace("acme/crm", e)
 	for _, eventType := range []string{"", ".", "a.", ".a", "a..b"} {
 		if found := r.index.match("acme", eventType); len(found) != 0 {
 			t.Errorf("%q matches", eventType)
@@ -102,4 +114,34 @@ func TestMatchOfOddSubjects(t *testing.T) {
 			t.Errorf("tenant %q matches", tenant)
 		}
 	}
+}
+
+// Byte for byte what the NATS server says, for subjects that can be published.
+func TestMatches(t *testing.T) {
+	tokens := []string{"", "a", "ab", "b", "*", ">"}
+	for _, pattern := range joined(tokens) {
+		if CheckPattern(pattern) != nil {
+			continue
+		}
+		for _, subject := range joined(tokens[:4]) {
+			want := server.IsValidLiteralSubject(subject) && server.SubjectMatchesFilter(subject, pattern)
+			if got := matches(pattern, subject); got != want {
+				t.Errorf("%q matches %q: %v, want %v", pattern, subject, got, want)
+			}
+		}
+	}
+}
+
+// joined returns every way to join one to three of the tokens.
+func joined(tokens []string) []string {
+	all := slices.Clone(tokens)
+	for _, a := range tokens {
+		for _, b := range tokens {
+			all = append(all, a+"."+b)
+			for _, c := range tokens {
+				all = append(all, a+"."+b+"."+c)
+			}
+		}
+	}
+	return all
 }

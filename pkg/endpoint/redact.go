@@ -5,6 +5,7 @@ import "net/url"
 // RedactedURL returns the endpoint's address as it may be shown and stored:
 // without the query, where credentials live.
 func (e *Endpoint) RedactedURL() string {
-	u := url.URL{Scheme: e.Target.Scheme, Host: e.Target.Host, Path: e.Target.Path, RawPath: e.Target.RawPath}
+	target := e.Parsed().Target
+	u := url.URL{Scheme: target.Scheme, Host: target.Host, Path: target.Path, RawPath: target.RawPath}
 	return u.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,9 +17,10 @@ import (
 // DefaultCheckEvery is how often a registry compares itself with its bucket.
 const DefaultCheckEvery = 2 * time.Second
 
-// Registry holds the endpoints of a bucket in memory and follows its changes.
-// What was in force stays in force until the bucket says otherwise: a document
-// that turns out broken, a lost connection or a deleted bucket change nothing.
+// Registry holds the endpoints and lanes of a bucket in memory and follows its
+// changes. What was in force stays in force until the bucket says otherwise: a
+// document that turns out broken, a lost connection or a deleted bucket change
+// nothing.
 type Registry struct {
 	kv         jetstream.KeyValue
 	log        zerolog.Logger
@@ -29,12 +31,16 @@ type Registry struct {
 	// completed last. 0 is before the first.
 	synced atomic.Uint64
 
-	mu       sync.RWMutex
-	byKey    map[string]*Endpoint
-	broken   map[string]brokenDocument
-	index    index
-	revision uint64
-	changed  chan struct{} // closed and made anew after each change
+	mu        sync.RWMutex
+	byName    map[string]*Endpoint // TENANT/ID
+	ordered   map[string]*Endpoint // those of byName that are
+	laneByKey map[string]*laneInForce
+	broken    map[string]brokenDocument
+	index     index
+	revision  uint64
+	changed   chan struct{} // closed and made anew after each change
+
+	lanes atomic.Pointer[[]*laneInForce] // those of laneByKey by id; nil: there are none
 
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -66,8 +72,8 @@ func Connection(nc *nats.Conn) RegistryOption {
 func NewRegistry(kv jetstream.KeyValue, log zerolog.Logger, options ...RegistryOption) *Registry {
 	r := &Registry{
 		kv: kv, log: log.With().Str("bucket", kv.Bucket()).Logger(), checkEvery: DefaultCheckEvery,
-		byKey: make(map[string]*Endpoint), broken: make(map[string]brokenDocument),
-		index: newIndex(), changed: make(chan struct{}),
+		byName: make(map[string]*Endpoint), ordered: make(map[string]*Endpoint), laneByKey: make(map[string]*laneInForce), broken: make(map[string]brokenDocument),
+		index: make(index), changed: make(chan struct{}),
 		reconnects: func() uint64 { return 0 },
 	}
 	for _, option := range options {
@@ -128,14 +134,30 @@ func (r *Registry) Match(tenant, eventType string) []*Endpoint {
 func (r *Registry) Get(tenant, id string) *Endpoint {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.byKey[tenant+"."+id]
+	return r.byName[tenant+"/"+id]
+}
+
+// Ordered returns the endpoints that get their events in order, in any order.
+func (r *Registry) Ordered() []*Endpoint {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Values(r.ordered))
 }
 
 // Len says how many endpoints are in force.
 func (r *Registry) Len() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.byKey)
+	return len(r.byName)
+}
+
+// Changed returns a channel that is closed at the next change of the bucket, once
+// that is in force. Whoever waits for a change asks for the channel first and
+// looks at the registry then.
+func (r *Registry) Changed() <-chan struct{} {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.changed
 }
 
 // Revision returns the last revision of the bucket that was taken in.
@@ -164,11 +186,12 @@ func (r *Registry) BrokenLen() int {
 	return len(r.broken)
 }
 
-// change is one entry of the bucket, decoded. Without an endpoint and an error
-// the key was removed.
+// change is one entry of the bucket, decoded. Without an endpoint or a lane, and
+// without an error, the key was removed.
 type change struct {
 	key       string
 	endpoint  *Endpoint
+	lane      *laneInForce
 	err       error
 	revision  uint64
 	created   int64
@@ -186,36 +209,44 @@ func (r *Registry) apply(changes []change) {
 		case c.unchanged:
 		case c.err != nil:
 			r.applyBroken(c)
+		case isLaneKey(c.key):
+			delete(r.broken, c.key)
+			r.replaceLane(c.key, c.lane)
 		default:
 			delete(r.broken, c.key)
-			r.replace(c.key, c.endpoint)
+			r.replace(nameOf(c.key), c.endpoint)
 		}
 	}
 	r.announce()
 }
 
 func (r *Registry) applyBroken(c change) {
-	_, good := r.byKey[c.key]
-	r.log.Warn().Err(c.err).Str("key", c.key).Uint64("revision", c.revision).Bool("last_good_in_force", good).
-		Msg("endpoint document is broken: correct it with jethook endpoint apply")
+	good := r.byName[nameOf(c.key)] != nil || r.laneByKey[c.key] != nil
+	broken := &BrokenError{Key: c.key, Err: c.err}
+	r.log.Warn().Err(broken).Str("key", c.key).Uint64("revision", c.revision).Bool("last_good_in_force", good).
+		Msg("the last good document stays in force, if there is one")
 	r.broken[c.key] = brokenDocument{err: c.err, revision: c.revision, created: c.created}
 }
 
-// replace puts e, or nothing if e is nil, in the place of the key's endpoint.
-func (r *Registry) replace(key string, e *Endpoint) {
-	if old := r.byKey[key]; old != nil {
+// replace puts e, or nothing if e is nil, in the place of an endpoint.
+func (r *Registry) replace(name string, e *Endpoint) {
+	if old := r.byName[name]; old != nil {
 		r.index.remove(old)
-		delete(r.byKey, key)
+		delete(r.byName, name)
+		delete(r.ordered, name)
 	}
 	if e == nil {
 		return
 	}
 	if err := r.index.insert(e); err != nil {
 		// Patterns are validated before, by stricter rules than the index has.
-		r.log.Error().Err(err).Str("key", key).Msg("endpoint cannot be matched")
+		r.log.Error().Err(err).Str("endpoint", name).Msg("endpoint cannot be matched")
 		return
 	}
-	r.byKey[key] = e
+	r.byName[e.name] = e // a name of its own would be a second one in memory
+	if e.Ordered {
+		r.ordered[e.name] = e
+	}
 }
 
 // retain removes what is not in the bucket any more: the keys that a complete
@@ -224,9 +255,14 @@ func (r *Registry) replace(key string, e *Endpoint) {
 func (r *Registry) retain(met map[string]bool, revision uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for key := range r.byKey {
-		if !met[key] {
-			r.replace(key, nil)
+	for name, e := range r.byName {
+		if !met[documentKey(e.Tenant, e.ID)] {
+			r.replace(name, nil)
+		}
+	}
+	for _, l := range r.allLanes() {
+		if key := laneKey(l.ID); !met[key] {
+			r.replaceLane(key, nil)
 		}
 	}
 	maps.DeleteFunc(r.broken, func(key string, _ brokenDocument) bool { return !met[key] })

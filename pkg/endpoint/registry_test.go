@@ -47,9 +47,7 @@ func await(t testing.TB, r *Registry, what string, is func() bool) {
 	t.Helper()
 	timeout := time.After(testTimeout)
 	for {
-		r.mu.RLock()
-		changed := r.changed
-		r.mu.RUnlock()
+		changed := r.Changed()
 		if is() {
 			return
 		}
@@ -86,7 +84,7 @@ func TestRegistryFollowsItsBucket(t *testing.T) {
 	if got := names(r.Match("acme", "invoice")); got != "acme/all" {
 		t.Errorf("invoice matches %q", got)
 	}
-	if e := r.Get("acme", "crm"); e == nil || e.Revision != first.Revision || len(e.Keys) != 1 || r.Len() != 2 {
+	if e := r.Get("acme", "crm"); e == nil || e.Revision != first.Revision || len(e.Parsed().Keys) != 1 || r.Len() != 2 {
 		t.Errorf("got %v", e)
 	}
 	if r.Get("acme", "none") != nil || r.Match("none", "order.created") != nil {

@@ -46,7 +46,11 @@ type BrokenError struct {
 
 // Error names the key and says what is wrong and what helps.
 func (e *BrokenError) Error() string {
-	return fmt.Sprintf("the document under key %s of the bucket is broken: %v; apply the endpoint again or remove it", e.Key, e.Err)
+	remedy := "apply the endpoint again or remove it"
+	if isLaneKey(e.Key) { // how far its events go is known to nobody else
+		remedy = "put an earlier revision back, with `nats kv history` and `nats kv revert`"
+	}
+	return fmt.Sprintf("the document under key %s of the bucket is broken: %v; %s", e.Key, e.Err, remedy)
 }
 
 // Unwrap returns what is wrong.
@@ -56,11 +60,30 @@ func (e *BrokenError) Unwrap() error { return e.Err }
 // so that of two operators who change one endpoint at a time neither undoes
 // the other's work unseen.
 type Store struct {
-	kv jetstream.KeyValue
+	kv           jetstream.KeyValue
+	lastSequence func(context.Context) (uint64, error)
+}
+
+// StoreOption changes what a store can do.
+type StoreOption func(*Store)
+
+// LastSequence tells the store the last sequence of the stream of events. With
+// it, endpoints can be made ordered, and lanes made and removed: each begins and
+// ends with an event.
+func LastSequence(ask func(context.Context) (uint64, error)) StoreOption {
+	return func(s *Store) { s.lastSequence = ask }
 }
 
 // NewStore returns a store of documents in the bucket.
-func NewStore(kv jetstream.KeyValue) *Store { return &Store{kv: kv} }
+func NewStore(kv jetstream.KeyValue, options ...StoreOption) *Store {
+	s := &Store{kv: kv, lastSequence: func(context.Context) (uint64, error) { return 0, errNoSequence }}
+	for _, option := range options {
+		option(s)
+	}
+	return s
+}
+
+var errNoSequence = errors.New("this store does not know the stream of events")
 
 // Get returns an endpoint's document by TENANT/ID.
 func (s *Store) Get(ctx context.Context, name string) (Document, error) {
@@ -151,20 +174,30 @@ func (s *Store) read(ctx context.Context, name string) (stored, error) {
 // that receivers know, and the state that jethook set.
 func salvage(value []byte) (saved Document, lost bool) {
 	var parts struct {
-		Secrets  []signature.Secret `json:"secrets"`
-		Disabled *Disabled          `json:"disabled"`
+		Secrets     []signature.Secret `json:"secrets"`
+		Disabled    *Disabled          `json:"disabled"`
+		OrderedFrom uint64             `json:"ordered_from"`
 	}
 	if json.Unmarshal(value, &parts) != nil {
 		return Document{}, true
 	}
-	return Document{Secrets: parts.Secrets, Disabled: parts.Disabled}, false
+	return Document{Secrets: parts.Secrets, Disabled: parts.Disabled, OrderedFrom: parts.OrderedFrom}, false
 }
 
-// each calls visit for every key that has a value.
+// each calls visit for the key of every endpoint that has a value.
 func (s *Store) each(ctx context.Context, visit func(jetstream.KeyValueEntry), options ...jetstream.WatchOpt) error {
+	return s.eachOf(ctx, ">", func(entry jetstream.KeyValueEntry) {
+		if !isLaneKey(entry.Key()) {
+			visit(entry)
+		}
+	}, options...)
+}
+
+// eachOf calls visit for every key that matches and has a value.
+func (s *Store) eachOf(ctx context.Context, keys string, visit func(jetstream.KeyValueEntry), options ...jetstream.WatchOpt) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watcher, err := s.kv.WatchAll(ctx, append(options, jetstream.IgnoreDeletes())...)
+	watcher, err := s.kv.Watch(ctx, keys, append(options, jetstream.IgnoreDeletes())...)
 	if err != nil {
 		return err
 	}
@@ -189,7 +222,7 @@ func (s *Store) each(ctx context.Context, visit func(jetstream.KeyValueEntry), o
 func (s *Store) notFound(ctx context.Context, name string) error {
 	var names []string
 	if err := s.each(ctx, func(entry jetstream.KeyValueEntry) {
-		names = append(names, strings.Replace(entry.Key(), ".", "/", 1))
+		names = append(names, nameOf(entry.Key()))
 	}, jetstream.MetaOnly()); err != nil {
 		return &NotFoundError{Name: name}
 	}

@@ -97,11 +97,11 @@ func TestApplyRefusesInvalid(t *testing.T) {
 func TestApplyKeepsPausedWhereTheFileIsSilent(t *testing.T) {
 	s := NewStore(newBucket(t))
 	parse := func(more string) Document {
-		documents, err := ParseFile("f", []byte("endpoints: [{tenant: acme, id: crm, url: 'https://example.com', events: ['>']"+more+"}]"), Rules{})
+		file, err := ParseFile("f", []byte("endpoints: [{tenant: acme, id: crm, url: 'https://example.com', events: ['>']"+more+"}]"), Rules{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return documents[0]
+		return file.Endpoints[0]
 	}
 	apply(t, s, parse(""))
 	if _, err := s.Update(testContext(t), "acme/crm", func(d *Document) error { d.Paused = true; return nil }); err != nil {

@@ -25,6 +25,8 @@ const (
 	maxTimeout        = 5 * time.Minute
 	minExpireAfter    = time.Second
 	maxExpireAfter    = 30 * day
+	minDisableAfter   = time.Minute
+	maxDisableAfter   = 365 * day
 	maxDisabledReason = 4096
 )
 
@@ -50,6 +52,7 @@ func (d Document) check(rules Rules) Problems {
 	d.checkDelivery(report)
 	d.checkRetryOn(report)
 	d.checkLimits(report)
+	d.checkOrdered(report)
 	checkHeaders(d.Headers, report)
 	return problems
 }
@@ -112,6 +115,7 @@ func (d Document) checkSigning(report func(field, message string)) {
 func (d Document) checkDelivery(report func(field, message string)) {
 	checkDuration(report, "timeout", d.Timeout, minTimeout, maxTimeout)
 	checkDuration(report, "expire_after", d.ExpireAfter, minExpireAfter, maxExpireAfter)
+	checkDuration(report, "disable_after", d.DisableAfter, minDisableAfter, maxDisableAfter)
 	var wrong *retry.FieldError
 	if err := d.Retry.Validate(); errors.As(err, &wrong) {
 		report("retry."+wrong.Field, wrong.Message)
@@ -156,8 +160,24 @@ func (d Document) checkLimits(report func(field, message string)) {
 	if !isName(d.Lane) {
 		report("lane", quote(d.Lane)+" must be "+nameRule)
 	}
-	if d.Ordered {
-		report("ordered", "must be false: this version does not support ordered endpoints yet")
+}
+
+// maxOrderedWait leaves an ordered endpoint's events, which wait in the stream of
+// events and nowhere else, a day before the stream drops them.
+const maxOrderedWait = 144 * time.Hour
+
+func (d Document) checkOrdered(report func(field, message string)) {
+	switch d.OnFailure {
+	case "":
+	case OnFailureHold, OnFailureSkip:
+		if !d.Ordered {
+			report("on_failure", "takes ordered: true, without which no event waits for another")
+		}
+	default:
+		report("on_failure", "must be hold or skip, not "+quote(string(d.OnFailure)))
+	}
+	if t := time.Duration(d.ExpireAfter); d.Ordered && t > maxOrderedWait && t <= maxExpireAfter {
+		report("expire_after", fmt.Sprintf("must be at most %s with ordered: true, not %s: events are kept for 7 days", Duration(maxOrderedWait), d.ExpireAfter))
 	}
 }
 

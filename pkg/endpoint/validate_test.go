@@ -51,6 +51,12 @@ func TestValidateAccepts(t *testing.T) {
 		"retry on":            func(d *Document) { d.RetryOn = []int{400, 404, 499} },
 		"shortest wait":       func(d *Document) { d.ExpireAfter = Duration(time.Second) },
 		"longest wait":        func(d *Document) { d.ExpireAfter = Duration(30 * day) },
+		"soonest disabled":    func(d *Document) { d.DisableAfter = Duration(time.Minute) },
+		"latest disabled":     func(d *Document) { d.DisableAfter = Duration(8760 * time.Hour) },
+		"ordered":             func(d *Document) { d.Ordered = true },
+		"ordered, hold":       func(d *Document) { d.Ordered, d.OnFailure = true, OnFailureHold },
+		"ordered, skip":       func(d *Document) { d.Ordered, d.OnFailure = true, OnFailureSkip },
+		"ordered, longest":    func(d *Document) { d.Ordered, d.ExpireAfter = true, Duration(144*time.Hour) },
 		"rate limit":          func(d *Document) { d.RateLimit = &RateLimit{PerSecond: 0.1, Burst: 1} },
 		"highest rate limit":  func(d *Document) { d.RateLimit = &RateLimit{PerSecond: 1e6, Burst: 1e6} },
 		"least in flight":     func(d *Document) { d.MaxInFlight = 1 },
@@ -132,7 +138,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"headers.X", "at most 4096", func(d *Document) { d.Headers = map[string]string{"X": strings.Repeat("CANARY", 1000)} }},
 		{"lane", "must be 1 to 63", func(d *Document) { d.Lane = "" }},
 		{"lane", "must be 1 to 63", func(d *Document) { d.Lane = "Gold" }},
-		{"ordered", "does not support ordered endpoints yet", func(d *Document) { d.Ordered = true }},
+		{"disable_after", "must be from 1m to 365d, not 59.999s", func(d *Document) { d.DisableAfter = Duration(time.Minute - time.Millisecond) }},
+		{"disable_after", "must be from 1m to 365d, not 8760h0m0.001s", func(d *Document) { d.DisableAfter = Duration(365*day + time.Millisecond) }},
+		{"on_failure", "takes ordered: true", func(d *Document) { d.OnFailure = OnFailureHold }},
+		{"on_failure", "takes ordered: true", func(d *Document) { d.OnFailure = OnFailureSkip }},
+		{"on_failure", "must be hold or skip", func(d *Document) { d.Ordered, d.OnFailure = true, "stop" }},
+		{"expire_after", "at most 144h with ordered: true", func(d *Document) { d.Ordered, d.ExpireAfter = true, Duration(144*time.Hour+1) }},
+		{"expire_after", "must be from 1s to 30d", func(d *Document) { d.Ordered, d.ExpireAfter = true, Duration(31*day) }},
 		{"disabled.reason", "without control", func(d *Document) { d.Disabled = &Disabled{Reason: "\x00"} }},
 	} {
 		t.Run(tt.field+" "+tt.message, func(t *testing.T) {
@@ -180,7 +192,7 @@ func TestValidateReportsEverything(t *testing.T) {
 	for _, p := range problems {
 		fields = append(fields, p.Field)
 	}
-	want := []string{"tenant", "id", "url", "events", "signing", "timeout", "expire_after", "retry.max_delay", "max_in_flight", "lane"}
+	want := []string{"tenant", "id", "url", "events", "signing", "timeout", "expire_after", "disable_after", "retry.max_delay", "max_in_flight", "lane"}
 	if !slices.Equal(fields, want) {
 		t.Errorf("got problems with %v, want %v", fields, want)
 	}
@@ -191,16 +203,5 @@ func TestValidateAllowsHTTP(t *testing.T) {
 	d.URL = "http://example.com/hook"
 	if err := d.Validate(Rules{AllowHTTP: true}); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestNotInForce(t *testing.T) {
-	d := testDocument()
-	if fields := d.NotInForce(); len(fields) != 0 {
-		t.Errorf("a default document has %v not in force", fields)
-	}
-	d.RateLimit, d.MaxInFlight, d.Lane, d.Paused = &RateLimit{1, 1}, 1, "gold", true
-	if fields := d.NotInForce(); !slices.Equal(fields, []string{"rate_limit", "max_in_flight", "lane"}) {
-		t.Errorf("got %v", fields)
 	}
 }

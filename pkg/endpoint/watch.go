@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -268,6 +269,12 @@ func (r *Registry) decodeEntry(entry jetstream.KeyValueEntry) change {
 	if c.unchanged = r.knows(c); c.unchanged {
 		return c
 	}
+	if isLaneKey(c.key) {
+		if c.lane, c.err = compileLane(c.key, entry.Value()); c.err == nil {
+			c.lane.revision, c.lane.created = c.revision, c.created
+		}
+		return c
+	}
 	c.endpoint, c.err = compileEntry(c.key, entry.Value())
 	if c.err == nil {
 		c.endpoint.Revision, c.endpoint.created = c.revision, c.created
@@ -276,13 +283,16 @@ func (r *Registry) decodeEntry(entry jetstream.KeyValueEntry) change {
 }
 
 // knows says whether the very same entry was taken in before, by an earlier
-// watch. Then its endpoint stays the same too, and a broken one is not logged
-// again.
+// watch. Then its endpoint or lane stays the same too, and a broken one is not
+// logged again.
 func (r *Registry) knows(c change) bool {
 	if b, found := r.broken[c.key]; found {
 		return b.revision == c.revision && b.created == c.created
 	}
-	e := r.byKey[c.key]
+	if l := r.laneByKey[c.key]; l != nil {
+		return l.revision == c.revision && l.created == c.created
+	}
+	e := r.byName[nameOf(c.key)]
 	return e != nil && e.Revision == c.revision && e.created == c.created
 }
 
@@ -301,3 +311,6 @@ func compileEntry(key string, value []byte) (*Endpoint, error) {
 
 // documentKey returns the key of an endpoint in the bucket.
 func documentKey(tenant, id string) string { return tenant + "." + id }
+
+// nameOf returns the name of the endpoint under a key.
+func nameOf(key string) string { return strings.Replace(key, ".", "/", 1) }

@@ -63,13 +63,22 @@ func watchFile(ctx context.Context, o Options, store *endpoint.Store, last []byt
 	}
 }
 
-// applyFile applies the file's documents. What is not in the file stays.
+// applyFile applies the file's documents, its lanes first. What is not in the file stays.
 func applyFile(ctx context.Context, o Options, store *endpoint.Store, data []byte) error {
-	documents, err := endpoint.ParseFile(o.EndpointsFile, data, endpoint.Rules{AllowHTTP: o.AllowHTTP})
+	file, err := endpoint.ParseFile(o.EndpointsFile, data, endpoint.Rules{AllowHTTP: o.AllowHTTP})
 	if err != nil {
 		return err
 	}
-	for _, d := range documents {
+	for _, lane := range file.Lanes {
+		applied, err := store.ApplyLane(ctx, lane)
+		if err != nil {
+			return err
+		}
+		if applied.Result != endpoint.Unchanged {
+			o.Logger.Info().Str("lane", lane.ID).Str("result", string(applied.Result)).Msg("lane applied")
+		}
+	}
+	for _, d := range file.Endpoints {
 		applied, err := store.Apply(ctx, d)
 		if err != nil {
 			return err
@@ -77,9 +86,6 @@ func applyFile(ctx context.Context, o Options, store *endpoint.Store, data []byt
 		log := o.Logger.With().Str("endpoint", d.Name()).Logger()
 		if applied.NewSecret != "" {
 			log.Info().Msg("made a signing secret: `jethook endpoint show " + d.Name() + " --secrets` tells it")
-		}
-		for _, field := range d.NotInForce() {
-			log.Warn().Str("field", field).Msg("stored, but not enforced by this version")
 		}
 		if applied.Result != endpoint.Unchanged {
 			log.Info().Str("result", string(applied.Result)).Msg("endpoint applied")

@@ -11,12 +11,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
 	"jethook/pkg/deadletter"
 	"jethook/pkg/egress"
 	"jethook/pkg/embedded"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/fleet"
+	"jethook/pkg/gate"
 	"jethook/pkg/natsconn"
 	"jethook/pkg/telemetry"
 	"jethook/pkg/webhook"
@@ -34,6 +37,7 @@ type Options struct {
 	EndpointsFile  string // empty: none
 	StreamReplicas int
 	MaxInFlight    int
+	Lanes          []string // to be served; empty is all
 	EgressAllow    []netip.Prefix
 	AllowHTTP      bool
 	Grace          time.Duration // for running attempts at a stop
@@ -74,7 +78,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", o.Names.EndpointsBucket(), err)
 	}
-	store := endpoint.NewStore(kv)
+	store := endpoint.NewStore(kv, endpoint.LastSequence(streams.LastEvent(js, o.Names)))
 	if err := followFile(ctx, o, store, &undo); err != nil {
 		return err
 	}
@@ -84,15 +88,30 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	undo.add("endpoint registry", func() error { registry.Stop(); return nil })
 
+	restore := worker.Restorer(js, topology, registry.Lanes)
+	self := nuid.Next()
+	replicas, err := join(ctx, o, js, fleet.Options{
+		Self:     fleet.Member{ID: self, Version: o.Version, Started: time.Now().UTC(), Lanes: o.Lanes},
+		Revision: registry.Revision, Changed: registry.Changed, Logger: o.Logger,
+		Restore: func(ctx context.Context) error { return restore(ctx, nil) },
+	}, &undo)
+	if err != nil {
+		return err
+	}
+	gates, err := openGates(ctx, o, js, self, &undo)
+	if err != nil {
+		return err
+	}
+
 	metrics := telemetry.NewMetrics(o.Version)
 	metrics.Endpoints(registry.Len, registry.BrokenLen)
 	client := egress.New(egress.Options{Allow: o.EgressAllow, AllowHTTP: o.AllowHTTP, MaxIdleConnsPerHost: o.MaxInFlight})
 	undo.add("HTTP client", func() error { client.Close(); return nil })
 	w := worker.New(worker.Options{
-		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, Schedules: streams.Schedules(nc),
+		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
-		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload),
-		Restore: worker.Restorer(js, topology), Metrics: metrics, Logger: o.Logger,
+		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
+		Restore: restore, Metrics: metrics, Logger: o.Logger,
 	})
 	where.HTTP, err = serveHTTP(ctx, o, nc, registry, w, metrics, &undo)
 	if err != nil {
@@ -105,6 +124,35 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("%d %w", cut, ErrCutOff)
 	}
 	return nil
+}
+
+// join makes this replica known to the others.
+func join(ctx context.Context, o Options, js jetstream.JetStream, f fleet.Options, undo *undo) (*fleet.Fleet, error) {
+	kv, err := js.KeyValue(ctx, o.Names.ReplicasBucket())
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", o.Names.ReplicasBucket(), err)
+	}
+	f.KV = kv
+	replicas, err := fleet.Join(ctx, f)
+	if err != nil {
+		return nil, explain(js.Conn(), err)
+	}
+	undo.add("place among the replicas", func() error { replicas.Leave(context.WithoutCancel(ctx)); return nil })
+	return replicas, nil
+}
+
+// openGates follows what the replicas know of open gates.
+func openGates(ctx context.Context, o Options, js jetstream.JetStream, self string, undo *undo) (*gate.Fleet, error) {
+	kv, err := js.KeyValue(ctx, o.Names.GatesBucket())
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", o.Names.GatesBucket(), err)
+	}
+	gates := gate.NewFleet(kv, self, o.Logger)
+	if err := gates.Start(context.WithoutCancel(ctx)); err != nil {
+		return nil, fmt.Errorf("load the open gates: %w", explain(js.Conn(), err))
+	}
+	undo.add("watch of the gates", func() error { gates.Stop(); return nil })
+	return gates, nil
 }
 
 // connect connects to the NATS server that is named, or starts one.

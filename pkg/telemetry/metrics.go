@@ -24,6 +24,8 @@ type Metrics struct {
 	pending     *prometheus.GaugeVec
 	ackPending  *prometheus.GaugeVec
 	storeFailed prometheus.Counter
+	held        prometheus.Counter
+	holding     prometheus.Gauge
 	delivered   prometheus.Counter // of attempts, resolved once for the common case
 	matched     prometheus.Counter // of events, likewise
 	succeeded   prometheus.Observer
@@ -66,6 +68,8 @@ func NewMetrics(version string) *Metrics {
 		ackPending:  gauge("jethook_consumer_ack_pending", "Messages that a consumer handed out and that are not acked.", "consumer"),
 		storeFailed: counter("jethook_store_failures_total", "Times that NATS did not store a delivery or a dead letter; each is tried again.").WithLabelValues(),
 	}
+	m.held = counter("jethook_held_deliveries_total", "Deliveries held because their endpoint could not have them then.").WithLabelValues()
+	m.holding = gauge("jethook_holding", "Deliveries that are held in NATS, for all replicas, seconds ago.").WithLabelValues()
 	m.precreate()
 	return m
 }
@@ -121,6 +125,19 @@ func (m *Metrics) DeadLetter(reason delivery.Reason) {
 
 // StoreFailed counts a publish that NATS did not take.
 func (m *Metrics) StoreFailed() { m.storeFailed.Inc() }
+
+// Held counts a delivery that was held.
+func (m *Metrics) Held() { m.held.Inc() }
+
+// Holding tells how many deliveries are held.
+func (m *Metrics) Holding(n uint64) { m.holding.Set(float64(n)) }
+
+// Gates registers how many gates are open.
+func (m *Metrics) Gates(open func() int) {
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "jethook_gates_open", Help: "Endpoints that get no attempts but probes because they fail.",
+	}, func() float64 { return float64(open()) }))
+}
 
 // Consumer tells the state of a durable consumer.
 func (m *Metrics) Consumer(durable string, pending uint64, ackPending int) {

@@ -81,13 +81,14 @@ func (s *Sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint
 // never copied: this runs for every attempt.
 func (s *Sender) request(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint, at time.Time) *http.Request {
 	e := &d.Event
-	h := make(http.Header, 12+len(ep.Header)+len(e.Fields))
+	of := ep.Parsed()
+	h := make(http.Header, 12+len(of.Header)+len(e.Fields))
 	values := make([]string, 0, 9)
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	maps.Copy(h, ep.Header)
+	maps.Copy(h, of.Header)
 	for _, f := range e.Fields {
 		h[textproto.CanonicalMIMEHeaderKey(f.Name)] = []string{f.Value}
 	}
@@ -98,8 +99,8 @@ func (s *Sender) request(ctx context.Context, d *delivery.Delivery, ep *endpoint
 	set(headerID, e.ID)
 	unix := at.Unix()
 	set(headerTimestamp, strconv.FormatInt(unix, 10))
-	if len(ep.Keys) > 0 {
-		set(headerSignature, signature.Sign(ep.Keys, e.ID, unix, e.Body))
+	if len(of.Keys) > 0 {
+		set(headerSignature, signature.Sign(of.Keys, e.ID, unix, e.Body))
 	}
 	set(headerType, e.Type)
 	set(headerTime, e.Time.UTC().Format(time.RFC3339Nano))
@@ -108,7 +109,7 @@ func (s *Sender) request(ctx context.Context, d *delivery.Delivery, ep *endpoint
 		set(headerReplay, "true")
 	}
 	req := &http.Request{
-		Method: http.MethodPost, URL: ep.Target, Host: ep.Target.Host, Header: h,
+		Method: http.MethodPost, URL: of.Target, Host: of.Target.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(e.Body)),
 	}

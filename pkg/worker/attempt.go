@@ -8,52 +8,82 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
+	"jethook/streams"
 )
 
-// unavailableFor is how long a delivery waits before it looks again whether its
-// endpoint is still paused or disabled, or whether dead letters can be stored.
+// unavailableFor is how long a delivery waits before it looks again whether
+// dead letters can be stored.
 const unavailableFor = time.Minute
 
 // soon returns when to look again, spread so that what waits for the same does
 // not come at once.
 func soon() time.Time { return time.Now().Add(unavailableFor - rand.N(unavailableFor/4)) }
 
-// deliverOne makes one attempt and settles what came of it. It reports whether
-// the delivery is settled: what must be remembered is stored. waitID is the
-// message id under which the unchanged state may be stored.
-func (w *Worker) deliverOne(d *delivery.Delivery, ep *endpoint.Endpoint, waitID string) bool {
-	terms := delivery.Terms{Retry: ep.Retry, RetryOn: ep.RetryOn, ExpireAfter: time.Duration(ep.ExpireAfter)}
-	if d.Expired(terms, time.Now()) {
+// terms returns what an endpoint asks for.
+func terms(ep *endpoint.Endpoint) delivery.Terms {
+	return delivery.Terms{Retry: ep.Retry, RetryOn: ep.RetryOn, ExpireAfter: time.Duration(ep.ExpireAfter)}
+}
+
+// deliverOne makes one attempt, if the endpoint can have it now, and settles
+// what came of it. It reports whether the delivery is settled: what must be
+// remembered is stored. waitID is the message id under which the unchanged
+// state may be stored.
+func (w *Worker) deliverOne(l *lane, d *delivery.Delivery, ep *endpoint.Endpoint, waitID string) bool {
+	now := time.Now()
+	if d.Expired(terms(ep), now) {
 		return w.bury(d, ep, delivery.Expired, waitID)
 	}
 	if _, unavailable := ep.Unavailable(); unavailable {
-		d.State.Due = soon()
-		err := w.store(w.attempts, d, ep.Lane, waitID)
-		return err == nil || w.unsettled(d, err)
+		return w.hold(d, waitID)
 	}
-	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(ep.Timeout))
+	g, leave := w.enter(ep)
+	switch {
+	case leave == gate.Go:
+		return w.attempt(entry{l, g, ep}, d, waitID)
+	case leave == gate.Open && d.State.Begun() && !now.Before(d.Down(terms(ep))):
+		return w.bury(d, ep, delivery.EndpointDown, waitID)
+	default:
+		return w.hold(d, waitID)
+	}
+}
+
+// entry is an endpoint whose gate let an attempt through.
+type entry struct {
+	lane *lane
+	gate *gate.Gate
+	ep   *endpoint.Endpoint
+}
+
+// attempt makes an attempt that the gate let through, and settles what came of
+// it, as deliverOne does.
+func (w *Worker) attempt(e entry, d *delivery.Delivery, waitID string) bool {
+	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(e.ep.Timeout))
 	defer cancel()
-	result := w.sender.Attempt(ctx, d, ep)
-	verdict, state := d.After(result, terms, rand.Float64)
+	result := w.sender.Attempt(ctx, d, e.ep)
+	if e.gate.Done(vital(result)) {
+		w.opened(e.ep, e.gate.Why(), result)
+	}
+	verdict, state := d.After(result, terms(e.ep), rand.Float64)
 	w.metrics.Attempt(verdict.Outcome, result)
 	d.State = state
 	if verdict.Disable {
-		w.disable(ep, result)
+		w.disableAsked(e.ep, result)
 	}
-	return w.settle(d, ep, verdict, waitID)
+	return w.settle(e, d, verdict, waitID)
 }
 
 // settle stores what an outcome must leave behind.
-func (w *Worker) settle(d *delivery.Delivery, ep *endpoint.Endpoint, v delivery.Verdict, waitID string) bool {
+func (w *Worker) settle(e entry, d *delivery.Delivery, v delivery.Verdict, waitID string) bool {
 	switch v.Outcome {
 	case delivery.Delivered:
 		w.metrics.Delivered(time.Since(d.Event.Time), d.State.Replay)
 		return true
 	case delivery.Retry:
-		err := w.store(w.attempts, d, ep.Lane, d.MsgID())
+		err := w.store(w.attempts, d, w.laneFor(e.ep, e.lane.name), d.MsgID())
 		return err == nil || w.unsettled(d, err)
 	case delivery.Dead:
-		return w.bury(d, ep, v.Reason, waitID)
+		return w.bury(d, e.ep, v.Reason, waitID)
 	default: // interrupted: the message goes back as it came
 		return false
 	}
@@ -63,9 +93,9 @@ func (w *Worker) settle(d *delivery.Delivery, ep *endpoint.Endpoint, v delivery.
 // While NATS takes no dead letters, the delivery waits as one that was given
 // up: no attempt is made again, and no slot is kept.
 func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delivery.Reason, waitID string) bool {
-	url, lane := "", endpoint.DefaultLane
+	url, lane := "", streams.DefaultLane
 	if ep != nil {
-		url, lane = ep.RedactedURL(), ep.Lane
+		url, lane = ep.RedactedURL(), w.laneFor(ep, lane)
 	}
 	d.State.Dead, d.State.Due = "", time.Time{}
 	m, err := w.letters.Letter(d, url, reason, time.Now())
@@ -84,12 +114,17 @@ func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delive
 	return true
 }
 
-// disable stores that the endpoint asked for no more.
-func (w *Worker) disable(ep *endpoint.Endpoint, r delivery.Result) {
+// disableAsked disables an endpoint whose receiver asked for it.
+func (w *Worker) disableAsked(ep *endpoint.Endpoint, r delivery.Result) {
 	why := "the receiver asked for it (webhook-delivery: disable)"
 	if !r.Disable {
 		why = "the receiver answered 410 Gone"
 	}
+	w.disable(ep, why)
+}
+
+// disable stores that the endpoint gets no more attempts.
+func (w *Worker) disable(ep *endpoint.Endpoint, why string) {
 	ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)
 	defer cancel()
 	changed, err := w.documents.Disable(ctx, ep.Name(), why)

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,7 @@ import (
 // connection.
 type consumer struct {
 	w       *Worker
+	lane    *lane
 	stream  string
 	durable string
 	handle  func(*message)
@@ -32,9 +32,10 @@ const (
 	// fetchFor is how long one fetch waits for messages. A stop waits as long,
 	// because what the server has sent by then must be handed back.
 	fetchFor = time.Second
-	// crowd is how many pending messages cost the server nothing to speak of.
-	// Beyond it, waits become schedules.
-	crowd = 10000
+	// crowd is the share of the consumer's MaxAckPending, in percent, that may
+	// wait as delayed naks. Beyond it, waits become schedules: of the 100,000 of
+	// the deliveries' consumer, 10,000 cost the server nothing to speak of.
+	crowd = 10
 	// lookEvery is how often the consumer's state is looked at.
 	lookEvery = 2 * time.Second
 )
@@ -60,9 +61,9 @@ func (c *consumer) consume(ctx context.Context) error {
 	c.running.Store(true)
 	batch := 1
 	for ctx.Err() == nil {
-		n := c.w.pool.slots.take(ctx, batch)
+		n := c.lane.pool.slots.take(ctx, batch)
 		got, err := c.fetch(ctx, js, n)
-		c.w.pool.slots.give(n - got)
+		c.lane.pool.slots.give(n - got)
 		if err != nil {
 			return err
 		}
@@ -73,7 +74,7 @@ func (c *consumer) consume(ctx context.Context) error {
 		// with 64 slots and no HTTP, 90,000 events/s, against 85,000 with all of
 		// them and 72,000 with a quarter.
 		if got == n {
-			batch = min(2*batch, max(1, c.w.pool.slots.size/2))
+			batch = min(2*batch, max(1, c.lane.pool.slots.limit()/2))
 		} else {
 			batch = max(1, got)
 		}
@@ -93,7 +94,7 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (use
 	}
 	var back []*message
 	for raw := range batch.Messages() {
-		m, err := newMessage(raw, time.Now())
+		m, err := newMessage(raw, c.lane, time.Now())
 		if err != nil {
 			return used, err
 		}
@@ -102,7 +103,7 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (use
 			continue
 		}
 		used++
-		c.w.pool.run(work{m, c.handle})
+		c.lane.pool.run(work{m, c.handle})
 	}
 	// Not before the fetch is over: the server would hand the message to this
 	// very fetch, again and again, until its count looks like poison.
@@ -118,7 +119,7 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (use
 // find looks the durable consumer up, and has it made again if it is gone.
 func (c *consumer) find(ctx context.Context) (jetstream.Consumer, error) {
 	js, err := c.lookUp(ctx)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+	if gone(err) {
 		if err := c.w.mend(ctx); err != nil {
 			return nil, fmt.Errorf("make consumer %s again: %w", c.durable, err)
 		}
@@ -166,6 +167,6 @@ func (c *consumer) look(ctx context.Context) {
 
 func (c *consumer) note(info *jetstream.ConsumerInfo) {
 	c.floor.Store(info.AckFloor.Stream)
-	c.crowded.Store(info.NumAckPending > crowd)
+	c.crowded.Store(info.Config.MaxAckPending > 0 && info.NumAckPending > info.Config.MaxAckPending*crowd/100)
 	c.w.metrics.Consumer(c.durable, info.NumPending, info.NumAckPending)
 }

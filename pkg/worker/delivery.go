@@ -15,6 +15,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
+	"jethook/streams"
 )
 
 // waits is how many delayed naks a message gets before it is stored anew.
@@ -46,9 +47,9 @@ func (w *Worker) delivery(m *message) {
 	case reason != "" && (d.State.Dead == "" || !wait):
 		w.finish(m, w.bury(&d, ep, reason, waitID))
 	case wait:
-		w.wait(m, &d, lane)
+		w.wait(m, &d, w.laneFor(ep, lane))
 	default:
-		w.finish(m, w.deliverOne(&d, ep, waitID))
+		w.finish(m, w.deliverOne(m.lane, &d, ep, waitID))
 	}
 }
 
@@ -95,7 +96,7 @@ var errUnreadable = errors.New("not a delivery")
 // read reads a stored delivery, with its body from the event where it did not
 // fit beside the state.
 func (w *Worker) read(m *message) (d delivery.Delivery, lane string, err error) {
-	lane, tenant, id, err := w.names.ParseDelivery(m.Subject())
+	lane, tenant, id, err := w.address(m.Subject())
 	if err != nil {
 		return delivery.Delivery{}, "", fmt.Errorf("%w: %w", errUnreadable, err)
 	}
@@ -113,16 +114,29 @@ func (w *Worker) read(m *message) (d delivery.Delivery, lane string, err error) 
 	return d, lane, err
 }
 
+// address reads for whom a stored or held delivery is.
+func (w *Worker) address(subject string) (lane, tenant, id string, err error) {
+	if tenant, id, _, err = w.names.ParseHeld(subject); err == nil {
+		return streams.DefaultLane, tenant, id, nil
+	}
+	return w.names.ParseDelivery(subject)
+}
+
 // setAside stores a message that is no delivery where no consumer reads it, for
 // an operator to look at.
 func (w *Worker) setAside(m *message) bool {
-	aside := nats.NewMsg(w.names.Unreadable())
-	aside.Data = m.Data()
-	if text := m.Headers().Get(delivery.Header); text != "" {
-		aside.Header.Set(delivery.Header, text)
+	return w.publish(w.attempts, w.aside(m.seq, m.Headers().Get(delivery.Header), m.Data())) == nil
+}
+
+// aside returns what is stored in the place of a message that is no delivery.
+func (w *Worker) aside(seq uint64, state string, body []byte) *nats.Msg {
+	m := nats.NewMsg(w.names.Unreadable())
+	m.Data = body
+	if state != "" {
+		m.Header.Set(delivery.Header, state)
 	}
-	aside.Header.Set(jetstream.MsgIDHeader, "unreadable."+strconv.FormatUint(m.seq, 10))
-	return w.publish(w.attempts, aside) == nil
+	m.Header.Set(jetstream.MsgIDHeader, "unreadable."+strconv.FormatUint(seq, 10))
+	return m
 }
 
 // wait lets a delivery come back when it is due, without keeping a slot.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
+	"jethook/streams"
 )
 
 const (
@@ -41,7 +43,11 @@ func (w *Worker) event(m *message) {
 		w.finish(m, true)
 		return
 	}
-	endpoints := w.endpoints.Match(tenant, eventType)
+	if lane := w.endpoints.LaneOf(tenant, eventType, m.seq); lane != m.lane.name && !w.ending(m, lane) {
+		w.finish(m, true) // another lane's consumer reads it
+		return
+	}
+	endpoints := unordered(w.endpoints.Match(tenant, eventType), m.seq)
 	if len(endpoints) == 0 {
 		w.metrics.Event("unmatched")
 		w.finish(m, true)
@@ -53,11 +59,64 @@ func (w *Worker) event(m *message) {
 	case m.handed >= poisonous:
 		w.finish(m, w.poisonEvent(e, endpoints))
 	case len(endpoints) > direct || m.handed > 1:
-		w.finish(m, w.storeEach(e, endpoints))
+		settled := w.storeEach(m.lane, e, endpoints)
+		if settled {
+			w.metrics.Event("stored")
+		}
+		w.finish(m, settled)
 	default:
 		w.metrics.Event("matched")
-		w.deliverEach(m, e, endpoints)
+		here, elsewhere := w.split(m.lane, endpoints)
+		stored := len(elsewhere) == 0 || w.storeEach(m.lane, e, elsewhere)
+		if !stored || len(here) == 0 {
+			w.finish(m, stored)
+			return
+		}
+		w.deliverEach(m, e, here)
 	}
+}
+
+// endingFor is for how long after its removal a lane still delivers what comes.
+const endingFor = time.Minute
+
+// ending reports whether an event of the default lane came to another one that
+// was only just removed. A replica that did not know of it yet may have passed
+// it over in the default lane; twice is better than never.
+func (w *Worker) ending(m *message, lane string) bool {
+	return lane == streams.DefaultLane && slices.ContainsFunc(w.endpoints.Lanes(), func(l endpoint.Lane) bool {
+		return l.ID == m.lane.name && l.Until != 0 && m.stored.Before(l.Removed.Add(endingFor))
+	})
+}
+
+// unordered returns the endpoints without those that get the event at sequence
+// seq in order, through consumers of their own.
+func unordered(endpoints []*endpoint.Endpoint, seq uint64) []*endpoint.Endpoint {
+	inOrder := func(ep *endpoint.Endpoint) bool { return ep.Ordered && seq >= ep.OrderedFrom }
+	if !slices.ContainsFunc(endpoints, inOrder) {
+		return endpoints
+	}
+	return slices.DeleteFunc(slices.Clone(endpoints), inOrder)
+}
+
+// split tells endpoints whose deliveries are attempted in this lane from those
+// that are in another.
+func (w *Worker) split(l *lane, endpoints []*endpoint.Endpoint) (here, elsewhere []*endpoint.Endpoint) {
+	isHere := func(ep *endpoint.Endpoint) bool { return w.laneFor(ep, l.name) == l.name }
+	for i, ep := range endpoints {
+		if isHere(ep) {
+			continue
+		}
+		here = slices.Clone(endpoints[:i])
+		for _, ep := range endpoints[i:] {
+			if isHere(ep) {
+				here = append(here, ep)
+			} else {
+				elsewhere = append(elsewhere, ep)
+			}
+		}
+		return here, elsewhere
+	}
+	return endpoints, nil
 }
 
 // deliverEach makes the first attempts of an event's deliveries, those that
@@ -67,7 +126,7 @@ func (w *Worker) deliverEach(m *message, e event.Event, endpoints []*endpoint.En
 	m.shared = len(endpoints) > 1
 	for len(endpoints) > 1 {
 		ep := endpoints[0]
-		if !w.pool.tryRun(work{m, func(m *message) { w.deliverFirst(m, e, ep) }}) {
+		if !m.lane.pool.tryRun(work{m, func(m *message) { w.deliverFirst(m, e, ep) }}) {
 			w.deliverInTurn(m, e, endpoints)
 			return
 		}
@@ -78,19 +137,19 @@ func (w *Worker) deliverEach(m *message, e event.Event, endpoints []*endpoint.En
 
 func (w *Worker) deliverFirst(m *message, e event.Event, ep *endpoint.Endpoint) {
 	d := delivery.New(e, ep.ID)
-	settled := w.deliverOne(&d, ep, d.MsgID())
+	settled := w.deliverOne(m.lane, &d, ep, d.MsgID())
 	if !settled && m.shared && w.attempts.Err() != nil {
-		settled = w.leave(&d, ep)
+		settled = w.leave(m.lane, &d, ep)
 	}
 	w.finish(m, settled)
 }
 
 // leave stores a delivery that was cut off by a stop. Were the event handed back
 // for its sake, those endpoints that have it would get it again.
-func (w *Worker) leave(d *delivery.Delivery, ep *endpoint.Endpoint) bool {
+func (w *Worker) leave(l *lane, d *delivery.Delivery, ep *endpoint.Endpoint) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveFor)
 	defer cancel()
-	if w.store(ctx, d, ep.Lane, d.MsgID()) != nil {
+	if w.store(ctx, d, w.laneFor(ep, l.name), d.MsgID()) != nil {
 		return false // then the event is handed back after all
 	}
 	w.cutOff.Add(1)
@@ -108,12 +167,12 @@ func (w *Worker) deliverInTurn(m *message, e event.Event, endpoints []*endpoint.
 		}
 		return nil
 	}
-	w.pool.running.Add(1)
+	m.lane.pool.running.Add(1)
 	timer := time.AfterFunc(inTurnFor, func() {
-		defer w.pool.running.Done()
+		defer m.lane.pool.running.Done()
 		for ep := claim(); ep != nil; ep = claim() {
 			d := delivery.New(e, ep.ID)
-			err := w.store(w.attempts, &d, ep.Lane, d.MsgID())
+			err := w.store(w.attempts, &d, w.laneFor(ep, m.lane.name), d.MsgID())
 			w.finish(m, err == nil || w.unsettled(&d, err))
 		}
 	})
@@ -121,26 +180,37 @@ func (w *Worker) deliverInTurn(m *message, e event.Event, endpoints []*endpoint.
 		w.deliverFirst(m, e, ep)
 	}
 	if timer.Stop() {
-		w.pool.running.Done()
+		m.lane.pool.running.Done()
 	}
 }
 
 // storeEach stores the deliveries of an event for others to attempt.
-func (w *Worker) storeEach(e event.Event, endpoints []*endpoint.Endpoint) bool {
+func (w *Worker) storeEach(l *lane, e event.Event, endpoints []*endpoint.Endpoint) bool {
 	messages := make([]*nats.Msg, 0, len(endpoints))
+	var held []string
 	for _, ep := range endpoints {
 		d := delivery.New(e, ep.ID)
-		stored, err := w.stored(&d, ep.Lane, d.MsgID())
+		var m *nats.Msg
+		var err error
+		if w.barred(ep) {
+			m, _, err = w.toHold(&d, d.MsgID())
+			held = append(held, ep.Name())
+		} else {
+			m, err = w.stored(&d, w.laneFor(ep, l.name), d.MsgID())
+		}
 		if err != nil {
 			return w.unsettled(&d, err)
 		}
-		messages = append(messages, stored)
+		messages = append(messages, m)
 	}
 	if err := w.publishAll(w.attempts, messages); err != nil {
 		d := delivery.New(e, endpoints[0].ID)
 		return w.unsettled(&d, err)
 	}
-	w.metrics.Event("stored")
+	for _, name := range held {
+		w.metrics.Held()
+		w.keeper.nudge(name, streams.HeldNew)
+	}
 	return true
 }
 

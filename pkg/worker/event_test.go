@@ -204,7 +204,7 @@ func TestEventWithAnUnsettledPartComesAgain(t *testing.T) {
 		})
 	})
 	w.publish("order.created", "evt_1", "{}")
-	w.until("the failed part waits", func() bool { return len(w.sender.calls) == 2 && r.pool.slots.busy() <= 2 })
+	w.until("the failed part waits", func() bool { return len(w.sender.calls) == 2 && r.main().pool.slots.busy() <= 2 })
 	if got := w.dead(1); got[0].Reason != delivery.Rejected || got[0].Attempts != 1 {
 		t.Errorf("dead letter %+v, want one rejected at the first attempt", got[0])
 	}
@@ -361,7 +361,7 @@ func TestUnreadableIsSetAside(t *testing.T) {
 	for name, m := range map[string]*nats.Msg{
 		"no header":     {Subject: "webhooks.deliveries.default.acme.crm", Data: []byte("what is this")},
 		"broken header": {Subject: "webhooks.deliveries.default.acme.crm", Header: nats.Header{delivery.Header: {"{"}}},
-		"odd subject":   {Subject: "webhooks.deliveries.ACME", Data: []byte("x")},
+		"odd subject":   {Subject: "webhooks.deliveries.default.ACME", Data: []byte("x")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,6 +16,7 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/streams"
 )
 
 // endpoints are four lines more than a map.
@@ -23,6 +24,8 @@ type endpoints struct {
 	asked    atomic.Int32 // how often Get was
 	mu       sync.Mutex
 	all      map[string]*endpoint.Endpoint
+	lanes    []endpoint.Lane
+	changed  chan struct{}
 	disabled []string
 	behind   atomic.Bool // not in sync with the bucket
 	unheard  map[string]bool
@@ -34,6 +37,52 @@ func (e *endpoints) forget(name string, yes bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.unheard = map[string]bool{name: yes}
+}
+
+func (e *endpoints) Lanes() []endpoint.Lane {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.lanes)
+}
+
+func (e *endpoints) LaneOf(tenant, eventType string, seq uint64) string {
+	for _, l := range e.Lanes() {
+		if slices.Contains(l.Filters, tenant+"."+eventType) && l.From <= seq && (l.Until == 0 || seq <= l.Until) {
+			return l.ID
+		}
+	}
+	return streams.DefaultLane
+}
+
+func (e *endpoints) HasLane(id string) bool {
+	return id == streams.DefaultLane || slices.ContainsFunc(e.Lanes(), func(l endpoint.Lane) bool { return l.ID == id && l.Until == 0 })
+}
+
+func (e *endpoints) DeleteLane(_ context.Context, id string) error {
+	e.mu.Lock()
+	e.lanes = slices.DeleteFunc(e.lanes, func(l endpoint.Lane) bool { return l.ID == id })
+	e.mu.Unlock()
+	e.announce()
+	return nil
+}
+
+func (e *endpoints) Changed() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.changed == nil {
+		e.changed = make(chan struct{})
+	}
+	return e.changed
+}
+
+// announce says that something changed.
+func (e *endpoints) announce() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.changed != nil {
+		close(e.changed)
+	}
+	e.changed = make(chan struct{})
 }
 
 func (e *endpoints) InSync() bool { return !e.behind.Load() }

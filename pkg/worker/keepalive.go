@@ -19,13 +19,15 @@ func (w *Worker) keepalive(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			w.pool.each(func(m *message) {
-				last := m.progress.Load()
-				// A message that matches several endpoints sits in several seats.
-				if now.UnixNano()-last >= int64(w.keepEvery) && m.progress.CompareAndSwap(last, now.UnixNano()) {
-					w.complain(m.InProgress(), "progress")
-				}
-			})
+			for _, l := range w.everyLane() {
+				l.pool.each(func(m *message) {
+					last := m.progress.Load()
+					// A message that matches several endpoints sits in several seats.
+					if now.UnixNano()-last >= int64(w.keepEvery) && m.progress.CompareAndSwap(last, now.UnixNano()) {
+						w.complain(m.InProgress(), "progress")
+					}
+				})
+			}
 		}
 	}
 }

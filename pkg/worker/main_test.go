@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
@@ -18,6 +19,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
+	"jethook/pkg/gate"
 	"jethook/pkg/retry"
 	"jethook/pkg/telemetry"
 	"jethook/streams"
@@ -41,6 +43,8 @@ type world struct {
 	endpoints *endpoints
 	sender    *sender
 	letters   *deadletter.Store
+	replicas  Replicas
+	all       []*running
 }
 
 // setting changes a world before it begins.
@@ -53,7 +57,7 @@ func newWorld(t testing.TB, set setting) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
-	w := &world{TB: t, ctx: ctx, endpoints: &endpoints{}, opts: server.Options{
+	w := &world{TB: t, ctx: ctx, endpoints: &endpoints{}, replicas: alone{}, opts: server.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	w.sender = &sender{calls: make(chan call, 1<<16), reply: func(context.Context, call) delivery.Result { return delivery.Result{Status: 200} }}
@@ -132,8 +136,17 @@ func (w *world) run(slots int, grace time.Duration, change ...func(*Worker)) *ru
 
 func (w *world) runOn(js jetstream.JetStream, slots int, grace time.Duration, change ...func(*Worker)) *running {
 	w.Helper()
+	r := w.begin(js, slots, grace, change...)
+	w.until("both consumers are read", r.Running)
+	return r
+}
+
+// begin runs a worker that need not come so far as to read its consumers.
+func (w *world) begin(js jetstream.JetStream, slots int, grace time.Duration, change ...func(*Worker)) *running {
+	w.Helper()
 	o := w.options()
-	o.JetStream, o.Restore, o.MaxInFlight = js, Restorer(js, w.topology), slots
+	o.JetStream, o.Restore, o.MaxInFlight = js, Restorer(js, w.topology, w.endpoints.Lanes), slots
+	o.Gates, o.Replicas = w.gates(js), w.replicas
 	worker := New(o)
 	worker.fetchFor = 200 * time.Millisecond // what a stop takes
 	for _, f := range change {
@@ -144,17 +157,44 @@ func (w *world) runOn(js jetstream.JetStream, slots int, grace time.Duration, ch
 	go func() { cut <- worker.Run(ctx, grace) }()
 	stop := sync.OnceValue(func() int { cancel(); return <-cut })
 	w.Cleanup(func() { stop() })
-	w.until("both consumers are read", worker.Running)
-	return &running{Worker: worker, stop: stop, cancel: cancel}
+	r := &running{Worker: worker, stop: stop, cancel: cancel}
+	w.all = append(w.all, r)
+	return r
 }
 
 func (w *world) options() Options {
 	return Options{
 		JetStream: w.js, Names: w.names, MaxInFlight: 4, Schedules: true, Endpoints: w.endpoints,
 		Sender: w.sender, Documents: w.endpoints, Letters: deadletter.NewWriter(w.names, w.nc.MaxPayload),
-		Restore: Restorer(w.js, w.topology), Metrics: telemetry.NewMetrics("test"), Logger: zerolog.New(testLog{w.TB}),
+		Restore: Restorer(w.js, w.topology, w.endpoints.Lanes), Metrics: telemetry.NewMetrics("test"), Logger: zerolog.New(testLog{w.TB}),
+		Replicas: w.replicas, Gates: gate.NewFleet(w.kv(w.js, w.names.GatesBucket()), "idle", zerolog.Nop()),
 	}
 }
+
+func (w *world) kv(js jetstream.JetStream, bucket string) jetstream.KeyValue {
+	w.Helper()
+	kv, err := js.KeyValue(w.ctx, bucket)
+	w.must(err)
+	return kv
+}
+
+// gates returns what a replica knows of open gates.
+func (w *world) gates(js jetstream.JetStream) *gate.Fleet {
+	w.Helper()
+	f := gate.NewFleet(w.kv(js, w.names.GatesBucket()), nuid.Next(), zerolog.New(testLog{w.TB}))
+	w.must(f.Start(w.ctx))
+	w.Cleanup(f.Stop)
+	return f
+}
+
+// main returns the default lane.
+func (r *running) main() *lane { return r.lane(streams.DefaultLane) }
+
+// alone are the replicas where there is one.
+type alone struct{}
+
+func (alone) Count() int      { return 1 }
+func (alone) Rank(string) int { return 0 }
 
 type testLog struct{ testing.TB }
 
@@ -308,6 +348,7 @@ func (w *world) endpoint(id string, change ...func(*endpoint.Document)) {
 	}
 	ep, err := endpoint.Compile(d)
 	w.must(err)
+	defer w.endpoints.announce()
 	w.endpoints.mu.Lock()
 	defer w.endpoints.mu.Unlock()
 	if w.endpoints.all == nil {
@@ -317,6 +358,7 @@ func (w *world) endpoint(id string, change ...func(*endpoint.Document)) {
 }
 
 func (w *world) remove(id string) {
+	defer w.endpoints.announce()
 	w.endpoints.mu.Lock()
 	defer w.endpoints.mu.Unlock()
 	delete(w.endpoints.all, "acme/"+id)

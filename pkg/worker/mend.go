@@ -14,21 +14,40 @@ import (
 func (w *Worker) mend(ctx context.Context) error {
 	w.mending.Lock()
 	defer w.mending.Unlock()
-	floor := w.fanout.floor.Load()
+	floors, err := w.floors(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.restore(ctx, floors); err != nil {
+		return err
+	}
+	w.log.Warn().Interface("floors", floors).Msg("a stream or a consumer was gone; made what was missing")
+	return nil
+}
+
+// floors returns up to where each fanout consumer has acked, if the stream is
+// still the one that they read.
+func (w *Worker) floors(ctx context.Context) (map[string]uint64, error) {
+	floors := map[string]uint64{}
 	stream, err := w.js.Stream(ctx, w.names.Events())
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		floor = 0
+		return floors, nil
 	case err != nil:
-		return fmt.Errorf("look up stream %s: %w", w.names.Events(), err)
-	case stream.CachedInfo().Created.UnixNano() != w.fanout.created.Load():
-		floor = 0 // of another stream, whose first events would be passed over
+		return nil, fmt.Errorf("look up stream %s: %w", w.names.Events(), err)
 	}
-	if err := w.restore(ctx, floor); err != nil {
-		return err
+	for _, l := range w.lanes.list() {
+		// Of another stream, its first events would be passed over.
+		if l.fanout != nil && stream.CachedInfo().Created.UnixNano() == l.fanout.created.Load() {
+			floors[l.fanout.durable] = l.fanout.floor.Load()
+		}
 	}
-	w.log.Warn().Uint64("fanout_floor", floor).Msg("a stream or a consumer was gone; made what was missing")
-	return nil
+	return floors, nil
+}
+
+// gone reports whether a consumer, or its stream, does not exist.
+func gone(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // mendStream mends when err says that no stream listens. The consumers cannot

@@ -13,6 +13,7 @@ import (
 // message is a message in our hands until it is acked or handed back.
 type message struct {
 	jetstream.Msg
+	lane     *lane     // that attempts it
 	seq      uint64    // in its stream
 	handed   uint64    // how often it was handed out, this time included
 	stored   time.Time // when its stream stored it
@@ -22,12 +23,12 @@ type message struct {
 	failed   atomic.Bool  // one of them could not be settled
 }
 
-func newMessage(m jetstream.Msg, now time.Time) (*message, error) {
+func newMessage(m jetstream.Msg, l *lane, now time.Time) (*message, error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return nil, fmt.Errorf("message on %s: %w", m.Subject(), err)
 	}
-	msg := &message{Msg: m, seq: meta.Sequence.Stream, handed: meta.NumDelivered, stored: meta.Timestamp}
+	msg := &message{Msg: m, lane: l, seq: meta.Sequence.Stream, handed: meta.NumDelivered, stored: meta.Timestamp}
 	msg.progress.Store(now.UnixNano())
 	return msg, nil
 }

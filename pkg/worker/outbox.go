@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,7 +38,12 @@ func (w *Worker) store(ctx context.Context, d *delivery.Delivery, lane, msgID st
 // scheduled reports whether a wait is a schedule, and not a delayed nak. The
 // last second never is: storing it again would take as long as the wait.
 func (w *Worker) scheduled(wait time.Duration) bool {
-	return w.schedules && (wait > shortWait || wait > time.Second && w.deliver.crowded.Load())
+	return w.schedules && (wait > shortWait || wait > time.Second && w.crowded())
+}
+
+// crowded reports whether too many deliveries wait as delayed naks.
+func (w *Worker) crowded() bool {
+	return slices.ContainsFunc(w.lanes.list(), func(l *lane) bool { return l.deliver.crowded.Load() })
 }
 
 // stored returns the message that store publishes.
@@ -127,25 +133,33 @@ func (w *Worker) publishAll(ctx context.Context, messages []*nats.Msg) error {
 }
 
 func (w *Worker) publishFlight(ctx context.Context, messages []*nats.Msg) error {
+	for _, m := range w.flight(ctx, messages) {
+		if err := w.publish(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flight publishes messages at once and returns those that NATS did not take,
+// or did not answer for.
+func (w *Worker) flight(ctx context.Context, messages []*nats.Msg) (refused []*nats.Msg) {
 	acks := make([]jetstream.PubAckFuture, len(messages))
 	for i, m := range messages {
 		ack, err := w.js.PublishMsgAsync(m)
 		if err != nil {
-			ack = nil // told apart below: this one is published anew
+			ack = nil // told apart below: it is refused
 		}
 		acks[i] = ack
 	}
 	answered, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	for i, ack := range acks {
-		if ack != nil && taken(answered, ack) {
-			continue
-		}
-		if err := w.publish(ctx, messages[i]); err != nil {
-			return err
+		if ack == nil || !taken(answered, ack) {
+			refused = append(refused, messages[i])
 		}
 	}
-	return nil
+	return refused
 }
 
 // taken waits for NATS's answer and reports whether it has the message.

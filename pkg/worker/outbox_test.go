@@ -82,7 +82,6 @@ func TestPermanentErrorsAreNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
 	r := New(w.options())
-	defer r.pool.close()
 	header := nats.NewMsg("webhooks.deliveries.default.acme.crm")
 	header.Header.Set("X-Large", fmt.Sprintf("%070000d", 1))
 	payload := nats.NewMsg(header.Subject)

@@ -51,7 +51,7 @@ func (p *pool) run(w work) {
 func (p *pool) newSeat() *seat {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.seats) == p.slots.size {
+	if len(p.seats) >= p.slots.limit() {
 		return nil
 	}
 	s := &seat{}

@@ -14,6 +14,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/retry"
+	"jethook/streams"
 )
 
 // The state travels: each attempt knows its number and the history, is made
@@ -152,13 +153,15 @@ func TestWhereAWaitGoes(t *testing.T) {
 			}
 			r := New(w.options())
 			r.schedules = !c.old
-			r.deliver.crowded.Store(c.crowded)
+			l := r.newLane(streams.DefaultLane, true)
+			r.lanes.all = []*lane{l}
+			l.deliver.crowded.Store(c.crowded)
 			ctx, cancel := context.WithCancel(w.ctx)
 			flushed := make(chan struct{})
 			go func() { defer close(flushed); r.naks.run(ctx) }()
 			raw, err := pull.Next()
 			w.must(err)
-			m, err := newMessage(raw, time.Now())
+			m, err := newMessage(raw, l, time.Now())
 			w.must(err)
 			r.delivery(m)
 			cancel()
@@ -180,7 +183,6 @@ func TestWhereAWaitGoes(t *testing.T) {
 				}
 				return true
 			})
-			r.pool.close()
 		})
 	}
 }
@@ -216,7 +218,7 @@ func TestNothingIsDecidedOutOfSync(t *testing.T) {
 	w.publish("order.created", "evt_1", "body")
 	w.put(given("crm", "evt_2", delivery.State{}))
 	w.until("both are held", func() bool {
-		return r.pool.busy() == 2
+		return r.main().pool.busy() == 2
 	})
 	w.endpoint("crm") // it had been there all the time, in the bucket
 	w.endpoints.behind.Store(false)
@@ -273,34 +275,5 @@ func TestDisable(t *testing.T) {
 				t.Errorf("disabled %q, want acme/crm once because of %s", got, c.why)
 			}
 		})
-	}
-}
-
-// The events of a paused endpoint wait without attempts, and are delivered
-// after it was resumed.
-func TestPausedWaits(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, setting{})
-	w.endpoint("crm", func(d *endpoint.Document) { d.Paused = true })
-	w.run(4, time.Second)
-	w.publish("order.created", "evt_1", "{}")
-	w.until("the delivery is stored", func() bool { return w.state(w.names.Deliveries()).Msgs == 1 && w.fanout().NumAckPending == 0 })
-	m := w.stored("webhooks.deliveries.default.acme.crm")
-	d, err := delivery.Decode("acme", "crm", m.Header, m.Data)
-	w.must(err)
-	if wait := time.Until(d.State.Due); d.State.Attempts != 0 || wait < unavailableFor/2 || wait > unavailableFor {
-		t.Errorf("stored after %d attempts, due in %v", d.State.Attempts, wait)
-	}
-	w.quiet()
-	// Let its time come while paused, and once more after that.
-	d.State.Due = time.Now()
-	w.put(d)
-	w.until("it waits again", func() bool { return w.state(w.names.Deliveries()).LastSeq == 3 })
-	w.quiet()
-	w.endpoint("crm")
-	d.State.Due = time.Now()
-	w.put(d)
-	if c := w.next(); c.number != 1 {
-		t.Errorf("attempt %d after the pause, want the first", c.number)
 	}
 }

@@ -16,7 +16,7 @@ func TestStopFinishesAttempts(t *testing.T) {
 	w.endpoint("crm")
 	release := make(chan struct{})
 	w.answer(hang(release))
-	r := w.run(4, time.Minute)
+	r := w.run(16, time.Minute)
 	w.publishMany("order.created", "evt_", 3)
 	for range 3 {
 		w.next()
@@ -39,7 +39,7 @@ func TestStopCutsOff(t *testing.T) {
 	w := newWorld(t, setting{})
 	w.endpoint("crm")
 	w.answer(hang(nil))
-	r := w.run(4, 100*time.Millisecond)
+	r := w.run(16, 100*time.Millisecond)
 	w.publishMany("order.created", "evt_", 2)
 	w.put(given("crm", "retry", delivery.State{Attempts: 2}))
 	for range 3 {
@@ -132,7 +132,7 @@ func TestStopFlushesNaks(t *testing.T) {
 		w.put(given("crm", fmt.Sprintf("evt_%d", i), delivery.State{Due: due}))
 	}
 	w.until("all are being waited for", func() bool {
-		return w.endpoints.asked.Load() == n && r.pool.busy() == 0
+		return w.endpoints.asked.Load() == n && r.main().pool.busy() == 0
 	})
 	r.stop()
 	if d := w.deliver(); d.NumAckPending != n {

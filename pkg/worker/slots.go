@@ -90,11 +90,28 @@ func (s *slots) hurry(w *waiter) {
 	s.serve()
 }
 
+// resize changes how many there are. When there are fewer, those that are taken
+// beyond are not given out again.
+func (s *slots) resize(size int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free += size - s.size
+	s.size = size
+	s.serve()
+}
+
+// limit returns how many there are.
+func (s *slots) limit() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size
+}
+
 // tryTake takes one slot if one is free.
 func (s *slots) tryTake() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.free == 0 {
+	if s.free <= 0 {
 		return false
 	}
 	s.free--

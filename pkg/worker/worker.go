@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,16 +16,30 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/fleet"
+	"jethook/pkg/gate"
+	"jethook/pkg/hold"
 	"jethook/pkg/telemetry"
 	"jethook/streams"
 )
 
-// Endpoints finds endpoints.
+// Endpoints finds endpoints and lanes.
 type Endpoints interface {
 	Match(tenant, eventType string) []*endpoint.Endpoint
 	Get(tenant, id string) *endpoint.Endpoint
+	// Ordered returns those that get their events in order.
+	Ordered() []*endpoint.Endpoint
+	// Revision returns the last revision of the bucket that is in force.
+	Revision() uint64
+	Lanes() []endpoint.Lane
+	// LaneOf returns the lane of an event, by its place in the stream of events.
+	LaneOf(tenant, eventType string, seq uint64) string
+	// HasLane reports whether there is such a lane, and it is to stay.
+	HasLane(id string) bool
 	// InSync reports whether they are what the bucket says now.
 	InSync() bool
+	// Changed is closed by the next change.
+	Changed() <-chan struct{}
 }
 
 // Sender makes one attempt within ctx and returns the facts.
@@ -31,13 +47,15 @@ type Sender interface {
 	Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint) delivery.Result
 }
 
-// Documents are the endpoints as they are stored, by name.
+// Documents are endpoints and lanes as they are stored, by name.
 type Documents interface {
 	// Disable stores that an endpoint is disabled and why, and reports whether
 	// it was not before.
 	Disable(ctx context.Context, name, why string) (changed bool, err error)
 	// Exists reports whether there is such an endpoint, broken or not.
 	Exists(ctx context.Context, name string) (bool, error)
+	// DeleteLane deletes a lane that was drained.
+	DeleteLane(ctx context.Context, id string) error
 }
 
 // Letters makes dead letters.
@@ -45,47 +63,72 @@ type Letters interface {
 	Letter(d *delivery.Delivery, url string, reason delivery.Reason, at time.Time) (*nats.Msg, error)
 }
 
-// Options are what a worker works with. All are required.
+// Replicas are those that are alive.
+type Replicas interface {
+	// Count is how many they are, this one included.
+	Count() int
+	// Rank says how many of them come before this one in caring for what the
+	// key names.
+	Rank(key string) int
+	// Live returns what each says of itself.
+	Live() []fleet.Member
+}
+
+// Options are what a worker works with. All are required but Lanes.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
-	MaxInFlight int  // attempts at a time
-	Schedules   bool // the server's schedules may be relied on
+	MaxInFlight int      // attempts at a time, divided among the lanes
+	Lanes       []string // to be served; empty is all
+	Schedules   bool     // the server's schedules may be relied on
 	Endpoints   Endpoints
 	Sender      Sender
 	Documents   Documents
 	Letters     Letters
+	Replicas    Replicas
+	Gates       *gate.Fleet
 	// Restore makes streams and consumers again that somebody deleted. Every
-	// event up to floor was acked.
-	Restore func(ctx context.Context, floor uint64) error
+	// event up to its consumer's floor was acked.
+	Restore func(ctx context.Context, floors map[string]uint64) error
 	Metrics *telemetry.Metrics
 	Logger  zerolog.Logger
 }
 
 // Worker delivers. New makes one, Run runs it once.
 type Worker struct {
-	js        jetstream.JetStream
-	names     streams.Names
-	schedules bool
-	endpoints Endpoints
-	sender    Sender
-	documents Documents
-	letters   Letters
-	restore   func(ctx context.Context, floor uint64) error
-	metrics   *telemetry.Metrics
-	log       zerolog.Logger
-	oddities  zerolog.Logger // for what producers can make happen as often as they like
+	js          jetstream.JetStream
+	names       streams.Names
+	maxInFlight int
+	serve       []string // lanes
+	schedules   bool
+	endpoints   Endpoints
+	sender      Sender
+	documents   Documents
+	letters     Letters
+	replicas    Replicas
+	fleet       *gate.Fleet
+	held        *hold.Store
+	restore     func(ctx context.Context, floors map[string]uint64) error
+	metrics     *telemetry.Metrics
+	log         zerolog.Logger
+	oddities    zerolog.Logger // for what producers can make happen as often as they like
 
-	pool            *pool
-	naks            *naks
-	fanout, deliver *consumer
-	storing         trouble    // with the stream of deliveries
-	burying         trouble    // with that of dead letters
-	mending         sync.Mutex // one mends at a time
-	keepEvery       time.Duration
-	fetchFor        time.Duration
-	patience        time.Duration
-	cutOff          atomic.Int64
+	lanes     lanes
+	ended     []*lane // guarded by the lanes' mutex
+	naks      *naks
+	keeper    *keeper
+	ordered   *ordered
+	storing   trouble    // with the stream of deliveries
+	burying   trouble    // with that of dead letters
+	gating    trouble    // with the bucket of gates
+	mending   sync.Mutex // one mends at a time
+	keepEvery time.Duration
+	fetchFor  time.Duration
+	patience  time.Duration
+
+	straysEvery time.Duration
+	random    func() float64
+	cutOff    atomic.Int64
 
 	// attempts is the context of all attempts and of storing what came of
 	// them. It outlives Run's by the grace period.
@@ -96,27 +139,48 @@ type Worker struct {
 // New returns a worker that does nothing yet.
 func New(o Options) *Worker {
 	w := &Worker{
-		js: o.JetStream, names: o.Names, schedules: o.Schedules, endpoints: o.Endpoints,
-		sender: o.Sender, documents: o.Documents, letters: o.Letters,
-		restore: o.Restore, metrics: o.Metrics, log: o.Logger, pool: newPool(o.MaxInFlight),
+		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, schedules: o.Schedules,
+		endpoints: o.Endpoints, sender: o.Sender, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
+		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
+		restore: o.Restore, metrics: o.Metrics, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
-		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience,
+		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, straysEvery: straysEvery, random: rand.Float64,
 	}
 	w.attempts, w.cut = context.WithCancelCause(context.Background())
 	w.naks = newNaks(w.complain)
-	w.fanout = w.consumer(o.Names.Events(), streams.Fanout, w.event)
-	w.deliver = w.consumer(o.Names.Deliveries(), streams.Deliver, w.delivery)
-	o.Metrics.InFlight(w.pool.busy)
+	w.keeper = newKeeper(w)
+	w.ordered = newOrdered(w)
+	o.Metrics.InFlight(w.busy)
+	o.Metrics.Gates(o.Gates.Len)
+	o.Gates.OnChange(w.gateChanged)
 	return w
 }
 
-func (w *Worker) consumer(stream, durable string, handle func(*message)) *consumer {
-	return &consumer{w: w, stream: stream, durable: durable, handle: handle,
+func (w *Worker) consumer(l *lane, stream, durable string, handle func(*message)) *consumer {
+	return &consumer{w: w, lane: l, stream: stream, durable: durable, handle: handle,
 		log: w.log.With().Str("consumer", durable).Logger()}
 }
 
-// Running reports whether both consumers are being read.
-func (w *Worker) Running() bool { return w.fanout.running.Load() && w.deliver.running.Load() }
+// Running reports whether the consumers of all lanes are being read.
+func (w *Worker) Running() bool {
+	all := w.lanes.list()
+	for _, l := range all {
+		for _, c := range l.consumers {
+			if !c.running.Load() {
+				return false
+			}
+		}
+	}
+	return len(all) > 0
+}
+
+// busy returns how many goroutines are working on messages.
+func (w *Worker) busy() (n int) {
+	for _, l := range w.lanes.list() {
+		n += l.pool.busy()
+	}
+	return n
+}
 
 // ErrStopping is the cause with which attempts are cut off when the grace
 // period is over.
@@ -127,19 +191,22 @@ var ErrStopping = errors.New("jethook is stopping")
 // number of deliveries that it cut off. No attempt that was cut off counts.
 func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	aside, stopAside := context.WithCancel(context.Background())
-	var consumers, others sync.WaitGroup
-	for _, c := range []*consumer{w.fanout, w.deliver} {
-		consumers.Go(func() { c.run(ctx) })
-		others.Go(func() { c.look(aside) })
-	}
+	var intake, others sync.WaitGroup
+	intake.Go(func() { w.runLanes(ctx) })
+	intake.Go(func() { w.keeper.run(ctx) })
+	intake.Go(func() { w.strays(ctx) })
+	intake.Go(func() { w.ordered.run(ctx) })
 	others.Go(func() { w.naks.run(aside) })
 	others.Go(func() { w.keepalive(aside) })
+	others.Go(func() { w.ordered.keepalive(aside) })
 
 	<-ctx.Done()
 	finished := make(chan struct{})
 	go func() {
-		consumers.Wait()
-		w.pool.wait()
+		intake.Wait()
+		for _, l := range w.everyLane() {
+			l.pool.wait()
+		}
 		close(finished)
 	}()
 	timer := time.NewTimer(grace)
@@ -152,20 +219,35 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	<-finished
 	stopAside()
 	others.Wait()
-	w.pool.close()
+	for _, l := range w.everyLane() {
+		l.pool.close()
+	}
 	if err := w.js.Conn().FlushTimeout(5 * time.Second); err != nil {
 		w.log.Warn().Err(err).Msg("the last acks may not have reached NATS; what they were for may come again")
 	}
 	return int(w.cutOff.Load())
 }
 
-// Restorer returns the Restore of a topology: it makes what is missing, and
-// lets the fanout consumer begin where it was, not at the start of a week's
-// events. A bucket that is gone is not made again: an empty one would mean that
-// there are no endpoints.
-func Restorer(js jetstream.JetStream, t streams.Topology) func(ctx context.Context, floor uint64) error {
-	return func(ctx context.Context, floor uint64) error {
-		if _, err := t.WithoutBuckets().From(streams.Fanout, floor).Ensure(ctx, js); err != nil {
+// everyLane returns the lanes that there are, and those that were.
+func (w *Worker) everyLane() []*lane {
+	w.lanes.mu.RLock()
+	defer w.lanes.mu.RUnlock()
+	return slices.Concat(w.lanes.all, w.ended)
+}
+
+// Restorer returns the Restore of a topology and the lanes that there are: it
+// makes what is missing but the bucket of endpoints, and lets a fanout consumer
+// begin where it was, not at the start of a week's events.
+func Restorer(js jetstream.JetStream, t streams.Topology, lanes func() []endpoint.Lane) func(context.Context, map[string]uint64) error {
+	return func(ctx context.Context, floors map[string]uint64) error {
+		restored := t.WithoutEndpoints()
+		for _, l := range lanes() {
+			restored.Consumers = append(restored.Consumers, t.Lane(l.ID, l.Filters, l.From).Consumers...)
+		}
+		for durable, floor := range floors {
+			restored = restored.From(durable, floor)
+		}
+		if _, err := restored.Ensure(ctx, js); err != nil {
 			return fmt.Errorf("topology: %w", err)
 		}
 		return nil

@@ -78,6 +78,12 @@ func (p *process) stop() error {
 	return p.wait()
 }
 
+// kill ends the process at once, as a crash does.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it fails for one that has ended, which is as good
+	_ = p.wait()             // says that it was killed
+}
+
 // figure runs a program of ours to its end and returns the figure that it
 // prints.
 func (b *bench) figure(ctx context.Context, name string, args ...string) (float64, error) {

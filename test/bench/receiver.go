@@ -4,70 +4,35 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// counts is what the receiver has seen since it was last reset.
-type counts struct {
-	Requests int64         `json:"requests"`
-	Took     time.Duration `json:"took"` // from the first request to the last
-	P50      time.Duration `json:"p50"`  // from publishing to receiving
-	P99      time.Duration `json:"p99"`
+// receiver is the far side: net/http's server in one process that is many
+// endpoints, told apart by their path, /e/ID. Each reads the body to its end,
+// does what it was last told to, 200 to begin with, and counts.
+type receiver struct {
+	mu      sync.Mutex
+	epoch   time.Time // when the receiver was last reset as a whole
+	targets map[string]*target
 }
 
-// receive is the minimal receiver: net/http's server, the body read to its end,
-// 200. With ?latency it also reads the time of publishing from the body, and with
-// ?reject it answers 400.
+// receive runs the receiver until ctx ends. Beside the endpoints it serves
+// /set?id=ID&mode=MODE, /counts?id=ID&id=ID, which adds up several, and
+// /reset, with an id for one endpoint's counts alone.
 func receive(ctx context.Context) error {
-	var requests, first, last atomic.Int64
-	var mu sync.Mutex
-	var latencies []time.Duration
+	v := &receiver{}
+	v.reset("")
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
-		now := time.Now()
-		if r.URL.RawQuery == "latency" {
-			data, err := io.ReadAll(r.Body)
-			at, parseErr := published(data)
-			if err == nil && parseErr == nil {
-				mu.Lock()
-				latencies = append(latencies, now.Sub(at))
-				mu.Unlock()
-			}
-		} else {
-			_, _ = io.Copy(io.Discard, r.Body) // the count is of requests
-		}
-		if r.URL.RawQuery == "reject" {
-			w.WriteHeader(http.StatusBadRequest)
-		}
-		first.CompareAndSwap(0, now.UnixNano())
-		last.Store(now.UnixNano())
-		requests.Add(1)
+	mux.HandleFunc("POST /e/{id}", func(w http.ResponseWriter, r *http.Request) {
+		v.target(r.PathValue("id")).serve(w, r)
 	})
-	mux.HandleFunc("GET /counts", func(w http.ResponseWriter, _ *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		slices.Sort(latencies)
-		c := counts{Requests: requests.Load(), Took: time.Duration(last.Load() - first.Load())}
-		if n := len(latencies); n > 0 {
-			c.P50, c.P99 = latencies[n/2], latencies[n*99/100]
-		}
-		_ = json.NewEncoder(w).Encode(c) // the asker notices
-	})
-	mux.HandleFunc("GET /reset", func(http.ResponseWriter, *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		latencies = nil
-		requests.Store(0)
-		first.Store(0)
-		last.Store(0)
-	})
+	mux.HandleFunc("GET /set", v.set)
+	mux.HandleFunc("GET /counts", v.counts)
+	mux.HandleFunc("GET /reset", func(_ http.ResponseWriter, r *http.Request) { v.reset(r.URL.Query().Get("id")) })
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -80,24 +45,71 @@ func receive(ctx context.Context) error {
 	return nil
 }
 
-// payload returns a JSON body of the benchmark's size that says when it was
-// published.
-func payload(at time.Time) []byte {
-	data := fmt.Appendf(nil, `{"at":%019d,"fill":"`, at.UnixNano())
-	for len(data) < body-2 {
-		data = append(data, 'x')
+func (v *receiver) target(id string) *target {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t := v.targets[id]
+	if t == nil {
+		t = &target{tally: tally{epoch: v.epoch}, mode: mode{status: http.StatusOK}}
+		v.targets[id] = t
 	}
-	return append(data, `"}`...)
+	return t
 }
 
-func published(data []byte) (time.Time, error) {
-	const from, to = len(`{"at":`), len(`{"at":`) + 19
-	if len(data) < to {
-		return time.Time{}, fmt.Errorf("%d bytes are no payload", len(data))
+// reset forgets what one endpoint has counted, but not its mode; or, without an
+// id, everything.
+func (v *receiver) reset(id string) {
+	if id != "" {
+		v.target(id).reset()
+		return
 	}
-	nanos, err := strconv.ParseInt(string(data[from:to]), 10, 64)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.epoch, v.targets = time.Now(), map[string]*target{}
+}
+
+func (v *receiver) set(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	m, err := parseMode(q.Get("mode"))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("payload: %w", err)
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
-	return time.Unix(0, nanos), nil
+	v.target(q.Get("id")).set(m)
+}
+
+func (v *receiver) counts(w http.ResponseWriter, r *http.Request) {
+	var sum tally
+	for _, id := range r.URL.Query()["id"] {
+		v.target(id).addTo(&sum)
+	}
+	_ = json.NewEncoder(w).Encode(sum.counts()) // the asker notices
+}
+
+// mode is what an endpoint does with a request.
+type mode struct {
+	status int           // what it answers; 0: nothing, ever
+	delay  time.Duration // and after what time
+	byType bool          // but 500 to the types that begin with fail
+}
+
+// parseMode reads ok, hang (a black hole), a status, a delay such as 2s, and
+// by-type.
+func parseMode(s string) (mode, error) {
+	switch s {
+	case "ok":
+		return mode{status: http.StatusOK}, nil
+	case "hang":
+		return mode{}, nil
+	case "by-type":
+		return mode{status: http.StatusOK, byType: true}, nil
+	}
+	if status, err := strconv.Atoi(s); err == nil && status >= 200 && status <= 599 {
+		return mode{status: status}, nil
+	}
+	delay, err := time.ParseDuration(s)
+	if err != nil {
+		return mode{}, fmt.Errorf("mode %q is none of ok, hang, by-type, a status, a delay", s)
+	}
+	return mode{status: http.StatusOK, delay: delay}, nil
 }

@@ -14,8 +14,9 @@ type report struct {
 	Events      int       `json:"events"`
 	Body        int       `json:"body_bytes"`
 	Connections int       `json:"yardstick_connections"`
-	Yardsticks  []float64 `json:"yardsticks_per_second"` // before the first part, and after each
+	Yardsticks  []float64 `json:"yardsticks_per_second"` // before the first figure, and after each
 	Results     []result  `json:"results"`
+	Proofs      []proof   `json:"proofs"`
 }
 
 // result is what one part found.
@@ -33,6 +34,15 @@ type result struct {
 }
 
 func (r report) print(w io.Writer) {
+	if len(r.Results) > 0 {
+		r.printFigures(w)
+	}
+	if len(r.Proofs) > 0 {
+		r.printProofs(w)
+	}
+}
+
+func (r report) printFigures(w io.Writer) {
 	fmt.Fprintf(w, "yardstick: net/http posts %d bytes over %d connections at", r.Body, r.Connections)
 	for _, y := range r.Yardsticks {
 		fmt.Fprintf(w, " %.0f", y)
@@ -46,6 +56,27 @@ func (r report) print(w io.Writer) {
 			span(x.P50), span(x.P99), zero(x.PeakMiB, "%.0f"), zero(x.RestMiB, "%.0f"), x.Repeated})
 	}
 	t.Render()
+}
+
+func (r report) printProofs(w io.Writer) {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.AppendHeader(table.Row{"proof", "finding", "value", "target", "met"})
+	for _, p := range r.Proofs {
+		name := p.Name
+		for _, f := range p.Findings {
+			t.AppendRow(table.Row{name, f.Name, f.value(), f.Target, f.verdict()})
+			name = "" // once is enough
+		}
+		t.AppendRow(table.Row{name, p.verdict(), "took " + p.Took.Round(time.Second).String(), "", ""})
+		t.AppendSeparator()
+	}
+	t.Render()
+	for _, p := range r.Proofs {
+		if p.Error != "" {
+			fmt.Fprintf(w, "%s: %s\n", p.Name, p.Error)
+		}
+	}
 }
 
 func zero(v float64, format string) string {

@@ -10,9 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // connections is how many requests the yardstick makes at a time.
@@ -27,7 +24,7 @@ func yardstick(ctx context.Context, args []string) error {
 		return err
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConns: connections, MaxIdleConnsPerHost: connections}}
-	data := payload(time.Now())
+	data := payload(time.Now(), 0)
 	var left atomic.Int64
 	left.Store(n)
 	var failed atomic.Pointer[error]
@@ -64,47 +61,4 @@ func post(ctx context.Context, client *http.Client, url string, data []byte) err
 	defer res.Body.Close()
 	_, err = io.Copy(io.Discard, res.Body)
 	return err
-}
-
-// publish publishes events, n of them, at a rate per second or, with 0, as fast
-// as NATS stores them. Its arguments are the NATS URL, n and the rate.
-func publish(ctx context.Context, args []string) error {
-	nc, err := nats.Connect(args[0])
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
-	rate, err := strconv.Atoi(args[2])
-	if err != nil {
-		return err
-	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1024))
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	for i := range n {
-		if rate > 0 {
-			due := start.Add(time.Duration(i) * time.Second / time.Duration(rate))
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(time.Until(due)):
-			}
-		}
-		if _, err := js.PublishAsync("webhooks.events.bench.order.created", payload(time.Now()), jetstream.WithStallWait(time.Minute)); err != nil {
-			return err
-		}
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-js.PublishAsyncComplete():
-	}
-	fmt.Println(float64(n) / time.Since(start).Seconds())
-	return nil
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"jethook/pkg/endpoint"
+)
+
+type endpointApplyCmd struct {
+	File string `short:"f" required:"" placeholder:"FILE" help:"File of lanes and endpoints; - is standard input."`
+	JSON bool   `name:"json" help:"One JSON document a line."`
+}
+
+// Run applies a file, its lanes first: all of it, or nothing when a document is wrong.
+func (c *endpointApplyCmd) Run(ctx context.Context, a *app) error {
+	config, err := a.load()
+	if err != nil {
+		return err
+	}
+	name, data, err := readFile(c.File, a.In)
+	if err != nil {
+		return err
+	}
+	file, err := endpoint.ParseFile(name, data, endpoint.Rules{AllowHTTP: config.AllowHTTP})
+	if err != nil {
+		return err
+	}
+	return a.changeEndpoints(ctx, func(_ *client, store *endpoint.Store) error {
+		for _, lane := range file.Lanes {
+			applied, err := store.ApplyLane(ctx, lane)
+			if err != nil {
+				return err
+			}
+			if err := c.printLane(a, applied); err != nil {
+				return err
+			}
+		}
+		for _, d := range file.Endpoints {
+			applied, err := store.Apply(ctx, d)
+			if err != nil {
+				return err
+			}
+			if err := c.print(a, applied); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (c *endpointApplyCmd) print(a *app, applied endpoint.Applied) error {
+	if c.JSON {
+		line := map[string]any{"endpoint": applied.Name, "result": applied.Result, "revision": applied.Revision}
+		if applied.NewSecret != "" {
+			line["secret"] = applied.NewSecret.Reveal()
+		}
+		return encode(a.Out, line)
+	}
+	fmt.Fprintf(a.Out, "%s %s\n", applied.Name, applied.Result)
+	if applied.NewSecret != "" {
+		fmt.Fprintf(a.Out, "  signing secret, shown once: %s\n", applied.NewSecret.Reveal())
+	}
+	return nil
+}
+
+func (c *endpointApplyCmd) printLane(a *app, applied endpoint.Applied) error {
+	if c.JSON {
+		return encode(a.Out, map[string]any{"lane": applied.Name, "result": applied.Result, "revision": applied.Revision})
+	}
+	fmt.Fprintf(a.Out, "lane %s %s\n", applied.Name, applied.Result)
+	return nil
+}
+
+func readFile(file string, in io.Reader) (name string, data []byte, err error) {
+	if file == "-" {
+		data, err = io.ReadAll(in)
+		return "standard input", data, err
+	}
+	data, err = os.ReadFile(file)
+	return file, data, err
+}

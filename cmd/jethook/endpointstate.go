@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
+	"jethook/pkg/hold"
+	"jethook/streams"
+)
+
+// The states of an endpoint.
+const (
+	stateActive   = "active"
+	statePaused   = "paused"
+	stateDisabled = "disabled"
+	stateFailing  = "failing" // its gate is open
+)
+
+// endpointState is how an endpoint fares, beside what its document says.
+type endpointState struct {
+	Is      string       `json:"is"`
+	Why     string       `json:"why,omitempty"`
+	Since   time.Time    `json:"since,omitzero"`
+	Gate    *gate.Opened `json:"gate,omitempty"` // nil: it is closed
+	Waiting waiting      `json:"waiting"`
+	// Oldest is since when the oldest held delivery waits. Zero is none, or
+	// unknown where some are held.
+	Oldest time.Time `json:"oldest,omitzero"`
+}
+
+// waiting is how many deliveries wait for an endpoint.
+type waiting struct {
+	Held      uint64 `json:"held"`
+	Scheduled uint64 `json:"scheduled"`
+	ToAttempt uint64 `json:"to_attempt"`
+	Ordered   uint64 `json:"ordered,omitempty"` // events in an ordered endpoint's consumer
+}
+
+func (w waiting) total() uint64 { return w.Held + w.Scheduled + w.ToAttempt + w.Ordered }
+
+// stateOf puts together what is known of an endpoint.
+func stateOf(d endpoint.Document, gates map[string]gate.Opened, b hold.Backlog, ordered uint64) endpointState {
+	s := endpointState{Is: stateActive, Waiting: waiting{b.Held.Total(), b.Scheduled, b.ToAttempt, ordered}}
+	if opened, open := gates[d.Name()]; open {
+		s.Is, s.Why, s.Since, s.Gate = stateFailing, opened.Why, opened.Since, &opened
+	}
+	switch {
+	case d.Disabled != nil:
+		s.Is, s.Why, s.Since = stateDisabled, d.Disabled.Reason, d.Disabled.At
+	case d.Paused:
+		s.Is, s.Why, s.Since = statePaused, "", time.Time{} // nobody wrote down since when
+	}
+	return s
+}
+
+// state returns the state of one endpoint.
+func (c *client) state(ctx context.Context, d endpoint.Document) (endpointState, error) {
+	gates, err := c.openGates(ctx)
+	if err != nil {
+		return endpointState{}, err
+	}
+	held := hold.NewStore(c.JS, c.Names)
+	backlog, err := held.Backlog(ctx, d.Tenant, d.ID)
+	if err != nil {
+		return endpointState{}, err
+	}
+	var ordered uint64
+	if d.Ordered {
+		if ordered, err = c.pending(ctx, c.Names.Events(), streams.OrderedOf(d.Tenant, d.ID)); err != nil {
+			return endpointState{}, err
+		}
+	}
+	s := stateOf(d, gates, backlog, ordered)
+	s.Oldest, err = held.Oldest(ctx, d.Tenant, d.ID, backlog.Held)
+	return s, err
+}
+
+// states returns the states of many endpoints, of one tenant unless that is
+// empty. It asks about all of them at once. Only the age of what is held has to
+// be asked for one by one, which is done for so many of them, 0 for all.
+func (c *client) states(ctx context.Context, documents []endpoint.Document, tenant string, ages int) ([]endpointState, error) {
+	gates, err := c.openGates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	held := hold.NewStore(c.JS, c.Names)
+	backlogs, err := held.Backlogs(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	ordered, err := c.allOrdered(ctx, documents)
+	if err != nil {
+		return nil, err
+	}
+	states := make([]endpointState, len(documents))
+	var asked []int
+	for i, d := range documents {
+		b := backlogs[d.Name()]
+		states[i] = stateOf(d, gates, b, ordered[streams.OrderedOf(d.Tenant, d.ID)])
+		if b.Held.Total() > 0 && (ages == 0 || len(asked) < ages) {
+			asked = append(asked, i)
+		}
+	}
+	err = atATime(asked, func(i int) (err error) {
+		d := documents[i]
+		states[i].Oldest, err = held.Oldest(ctx, d.Tenant, d.ID, backlogs[d.Name()].Held)
+		return err
+	})
+	return states, err
+}
+
+// atATime calls ask for all, some at a time: the server may be far away.
+func atATime(all []int, ask func(int) error) error {
+	const some = 16
+	errs := make([]error, some)
+	var running sync.WaitGroup
+	for k := range some {
+		running.Go(func() {
+			for i := k; i < len(all) && errs[k] == nil; i += some {
+				errs[k] = ask(all[i])
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+// openGates returns the gates that are open, by TENANT/ENDPOINT.
+func (c *client) openGates(ctx context.Context) (map[string]gate.Opened, error) {
+	kv, err := c.JS.KeyValue(ctx, c.Names.GatesBucket())
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, nil // then no replica opened one
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", c.Names.GatesBucket(), err)
+	}
+	fleet := gate.NewFleet(kv, "", zerolog.Nop()) // it only reads, so that it needs no name
+	if err := fleet.Start(ctx); err != nil {
+		return nil, err
+	}
+	defer fleet.Stop()
+	gates := make(map[string]gate.Opened, fleet.Len())
+	fleet.Each(func(name string, o gate.Opened) { gates[name] = o })
+	return gates, nil
+}
+
+// pending returns how many messages a consumer has before it, and none when it
+// is not there yet or any more.
+func (c *client) pending(ctx context.Context, stream, name string) (uint64, error) {
+	consumer, err := c.JS.Consumer(ctx, stream, name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look at consumer %s of %s: %w", name, stream, err)
+	}
+	return pendingIn(consumer.CachedInfo()), nil
+}
+
+func pendingIn(info *jetstream.ConsumerInfo) uint64 {
+	return info.NumPending + uint64(info.NumAckPending)
+}
+
+// allOrdered returns how many events wait in the consumers of events, by the
+// consumer's name, if any of the documents is ordered.
+func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string]uint64, error) {
+	if !slices.ContainsFunc(documents, func(d endpoint.Document) bool { return d.Ordered }) {
+		return nil, nil
+	}
+	stream, err := c.JS.Stream(ctx, c.Names.Events())
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", c.Names.Events(), err)
+	}
+	ordered := make(map[string]uint64)
+	list := stream.ListConsumers(ctx)
+	for info := range list.Info() {
+		ordered[info.Name] = pendingIn(info)
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("list the consumers of %s: %w", c.Names.Events(), err)
+	}
+	return ordered, nil
+}

@@ -1,0 +1,89 @@
+package endpoint
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestOrderedFrom(t *testing.T) {
+	kv, s, at := laneStore(t)
+	ctx := testContext(t)
+	d := testDocument()
+	from := func() uint64 { return getCRM(t, s).OrderedFrom }
+	at.last = 10
+	apply(t, s, d)
+	if from() != 0 {
+		t.Errorf("an endpoint that is not ordered is so from %d", from())
+	}
+	d.Ordered, d.OrderedFrom = true, 3 // nobody else says from when
+	apply(t, s, d)
+	if from() != 11 {
+		t.Errorf("switched on it is ordered from %d, want 11", from())
+	}
+	at.last, d.OrderedFrom = 20, 0
+	if applied := apply(t, s, d); applied.Result != Unchanged {
+		t.Errorf("the same again: %s", applied.Result)
+	}
+	d.Description = "changed"
+	apply(t, s, d)
+	if _, err := s.Update(ctx, "acme/crm", func(d *Document) error { d.Paused, d.OrderedFrom = true, 5; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if from() != 11 {
+		t.Errorf("changed it is ordered from %d, want 11 still", from())
+	}
+	entry, err := kv.Get(ctx, "acme.crm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, kv, "acme.crm", strings.Replace(string(entry.Value()), `"tenant"`, `"unheard_of":1,"tenant"`, 1))
+	if apply(t, s, d); from() != 11 {
+		t.Errorf("mended it is ordered from %d, want 11 still", from())
+	}
+	d.Ordered = false
+	if apply(t, s, d); from() != 0 {
+		t.Errorf("switched off it is ordered from %d", from())
+	}
+	updated, err := s.Update(ctx, "acme/crm", func(d *Document) error { d.Ordered = true; return nil })
+	if err != nil || updated.OrderedFrom != 21 || from() != 21 {
+		t.Errorf("switched on again it is ordered from %d, %v, want 21", from(), err)
+	}
+}
+
+func TestMostOrdered(t *testing.T) {
+	kv, s, _ := laneStore(t)
+	ordered := func(i int) Document {
+		d := numberedDocument(i)
+		d.Ordered = true
+		return d
+	}
+	for i := range MaxOrdered {
+		put(t, kv, documentKey(ordered(i).Tenant, ordered(i).ID), string(mustEncode(t, ordered(i))))
+	}
+	apply(t, s, testDocument())
+	apply(t, s, ordered(3)) // is one of them
+	_, err := s.Apply(testContext(t), ordered(MaxOrdered))
+	if err == nil || !strings.Contains(err.Error(), "200 endpoints are ordered already") {
+		t.Errorf("got %v", err)
+	}
+	_, err = s.Update(testContext(t), "acme/crm", func(d *Document) error { d.Ordered = true; return nil })
+	if err == nil || !strings.Contains(err.Error(), "200 endpoints are ordered already") {
+		t.Errorf("got %v", err)
+	}
+	d := ordered(0)
+	d.Ordered = false
+	apply(t, s, d)
+	apply(t, s, ordered(MaxOrdered))
+
+	plain := NewStore(kv)
+	if _, err := plain.Apply(testContext(t), ordered(0)); err == nil {
+		t.Error("a store that does not know the last event made an endpoint ordered")
+	}
+	if err := s.Remove(testContext(t), ordered(1).Name()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plain.Apply(testContext(t), ordered(0)); !errors.Is(err, errNoSequence) {
+		t.Errorf("got %v", err)
+	}
+}

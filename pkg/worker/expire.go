@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/hold"
+	"jethook/streams"
+)
+
+// giveUpBatch is how many deliveries become dead letters at a time.
+const giveUpBatch = 256
+
+// limit says when a held delivery is given up, and why.
+type limit func(d *delivery.Delivery) (time.Time, delivery.Reason)
+
+// limitOf returns the limit of what is held for an endpoint now, nil when it
+// can have its deliveries. ep is nil for an endpoint that is gone.
+func (w *Worker) limitOf(ep *endpoint.Endpoint) limit {
+	if ep == nil {
+		return func(*delivery.Delivery) (time.Time, delivery.Reason) { return time.Time{}, delivery.EndpointDeleted }
+	}
+	t := terms(ep)
+	if _, unavailable := ep.Unavailable(); unavailable {
+		return func(d *delivery.Delivery) (time.Time, delivery.Reason) { return d.Expiry(t), delivery.Expired }
+	}
+	if _, open := w.fleet.Get(ep.Name()); !open {
+		return nil
+	}
+	return func(d *delivery.Delivery) (time.Time, delivery.Reason) {
+		if down := d.Down(t); down.Before(d.Expiry(t)) {
+			return down, delivery.EndpointDown
+		}
+		return d.Expiry(t), delivery.Expired
+	}
+}
+
+// giveUp turns what waited too long for an endpoint into dead letters. One
+// replica does, the one that ranks first.
+func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
+	w := k.w
+	if w.replicas.Rank(h.name) != 0 {
+		h.late = nil
+		return whenever()
+	}
+	ep := k.endpointOf(h)
+	if ep == nil {
+		if exists, err := w.documents.Exists(ctx, h.name); err != nil || exists {
+			return time.Now().Add(time.Second) // this replica has not heard of it yet
+		}
+	}
+	l := w.limitOf(ep)
+	if l == nil {
+		h.late = nil // a feed sees to those whose time is over
+		return whenever()
+	}
+	k.look(&h.giving, false)
+	for _, do := range []func(context.Context, *holding, *endpoint.Endpoint, limit) (time.Time, error){k.giveUpNew, k.giveUpLate, k.giveUpProbe} {
+		at, err := do(ctx, h, ep, l)
+		if err != nil {
+			return k.troubled(ctx, h, err, "could not give up what waited too long, trying again")
+		}
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if next.IsZero() {
+		return whenever()
+	}
+	k.look(&h.giving, true)
+	return next
+}
+
+// giveUpNew gives up those that were held first, from the oldest on. They lie
+// in the order in which their time runs out.
+func (k *keeper) giveUpNew(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit) (time.Time, error) {
+	return k.giveUpHead(ctx, h, ep, l, streams.HeldNew)
+}
+
+// giveUpProbe gives up the one that the endpoint is probed with.
+func (k *keeper) giveUpProbe(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit) (time.Time, error) {
+	return k.giveUpHead(ctx, h, ep, l, streams.HeldProbe)
+}
+
+func (k *keeper) giveUpHead(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit, kind streams.Kind) (time.Time, error) {
+	size := 1
+	for from := uint64(1); ctx.Err() == nil; size = giveUpBatch {
+		batch, err := k.w.held.Batch(ctx, h.tenant, h.id, kind, from, size)
+		if err != nil {
+			return time.Time{}, err
+		}
+		over, next := splitOver(batch, l, time.Now())
+		if err := k.w.buryHeld(ctx, ep, l, over); err != nil {
+			return time.Time{}, err
+		}
+		if len(over) > 0 {
+			from = over[len(over)-1].Seq + 1
+			if err := k.w.held.Drop(ctx, h.tenant, h.id, kind, from-1); err != nil {
+				return time.Time{}, err
+			}
+		}
+		if len(over) < len(batch) {
+			return next, nil
+		}
+		if len(batch) < size {
+			return time.Time{}, nil
+		}
+	}
+	return time.Time{}, nil
+}
+
+// splitOver returns the first of a batch whose time is over, and when that of
+// the next is.
+func splitOver(batch []hold.Stored, l limit, now time.Time) (over []hold.Stored, next time.Time) {
+	for i := range batch {
+		if at, _ := l(&batch[i].Delivery); now.Before(at) {
+			return batch[:i], at
+		}
+	}
+	return batch, time.Time{}
+}
+
+// giveUpLate gives up those that had been attempted before they were held. They
+// lie in any order.
+func (k *keeper) giveUpLate(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit) (time.Time, error) {
+	if h.late == nil {
+		h.late = k.w.held.Late(h.tenant, h.id)
+	}
+	if err := h.late.Refresh(ctx); err != nil {
+		return time.Time{}, err
+	}
+	for ctx.Err() == nil {
+		seq, first, since, ok := h.late.Next()
+		if !ok {
+			break
+		}
+		d := delivery.Delivery{State: delivery.State{First: first, Since: since}}
+		if at, _ := l(&d); time.Now().Before(at) {
+			return at, nil
+		}
+		s, found, err := k.w.held.Get(ctx, seq)
+		if err != nil && !found {
+			return time.Time{}, err
+		}
+		if found {
+			if err := k.w.buryHeld(ctx, ep, l, []hold.Stored{s}); err != nil {
+				return time.Time{}, err
+			}
+			if err := k.w.held.DropOne(ctx, seq); err != nil {
+				return time.Time{}, err
+			}
+		}
+		h.late.Pop()
+	}
+	return time.Time{}, nil
+}
+
+// buryHeld stores the dead letters of held deliveries whose time is over. Doing
+// so again changes nothing.
+func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, over []hold.Stored) error {
+	if len(over) == 0 {
+		return nil
+	}
+	url := ""
+	if ep != nil {
+		url = ep.RedactedURL()
+	}
+	messages := make([]*nats.Msg, len(over))
+	for i := range over {
+		if errors.Is(over[i].Err, hold.ErrUnreadable) {
+			messages[i] = w.aside(over[i].Seq, over[i].Header.Get(delivery.Header), nil)
+			continue
+		}
+		d := &over[i].Delivery
+		_, reason := l(d)
+		d.State.Due = time.Time{}
+		var err error
+		if messages[i], err = w.letters.Letter(d, url, reason, time.Now()); err != nil {
+			return fmt.Errorf("dead letter of event %s for %s: %w", d.Event.ID, d.Name(), err)
+		}
+	}
+	if refused := w.flight(ctx, messages); len(refused) > 0 {
+		w.metrics.StoreFailed()
+		return fmt.Errorf("NATS did not store %d of %d dead letters", len(refused), len(messages))
+	}
+	for i := range over {
+		if errors.Is(over[i].Err, hold.ErrUnreadable) {
+			w.log.Error().Err(over[i].Err).Msg("a held delivery cannot be read; set aside")
+			continue
+		}
+		_, reason := l(&over[i].Delivery)
+		w.metrics.DeadLetter(reason)
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
+	"jethook/streams"
+)
+
+// home returns the lane that an endpoint's gate counts in, whatever the lane of
+// an event: an endpoint has one gate. One whose lane is not served by this
+// replica is at home in another. It returns nil before the first lane begins.
+func (w *Worker) home(ep *endpoint.Endpoint) *lane {
+	if l := w.lane(w.laneFor(ep, streams.DefaultLane)); l != nil {
+		return l
+	}
+	if all := w.lanes.list(); len(all) > 0 {
+		return all[0]
+	}
+	return nil
+}
+
+// gateOf returns the gate of an endpoint in this replica. There must be a lane.
+func (w *Worker) gateOf(ep *endpoint.Endpoint) *gate.Gate {
+	terms := gate.Terms{MaxInFlight: ep.MaxInFlight}
+	if ep.RateLimit != nil {
+		terms.PerSecond, terms.Burst = ep.RateLimit.PerSecond, ep.RateLimit.Burst
+	}
+	return w.home(ep).gates.Of(ep.Name(), terms)
+}
+
+// enter asks the endpoint's gate whether an attempt may be made now. Go must be
+// followed by the gate's Done.
+func (w *Worker) enter(ep *endpoint.Endpoint) (*gate.Gate, gate.Leave) {
+	if _, open := w.fleet.Get(ep.Name()); open {
+		return nil, gate.Open
+	}
+	g := w.gateOf(ep)
+	return g, g.Enter(w.attempts)
+}
+
+// barred reports whether an endpoint gets no attempts for now, so that its
+// deliveries are held without asking any further.
+func (w *Worker) barred(ep *endpoint.Endpoint) bool {
+	if _, unavailable := ep.Unavailable(); unavailable {
+		return true
+	}
+	_, open := w.fleet.Get(ep.Name())
+	return open
+}
+
+// opened tells all replicas that an endpoint's gate is open, and tries until
+// they know.
+func (w *Worker) opened(ep *endpoint.Endpoint, why string, r delivery.Result) {
+	now := time.Now()
+	wait := min(r.RetryAfter, ep.Retry.Longest())
+	o := gate.Opened{Why: why, Since: now, FailingSince: now, LastError: r.Error, LastStatus: r.Status,
+		NextProbe: now.Add(gate.Interval(0, wait, w.random))}
+	w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Str("error", r.Error).Msg("gate opened: no attempts until a probe succeeds")
+	w.keeper.running.Go(func() {
+		for w.attempts.Err() == nil {
+			ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)
+			err := w.fleet.Open(ctx, ep.Name(), o)
+			cancel()
+			if err == nil {
+				w.gating.over(w.log, "open gates are stored again")
+				return
+			}
+			w.gating.wait(w.attempts, w.log, err, "could not tell the other replicas of an open gate, trying until they know")
+		}
+	})
+}
+
+// gateChanged is told of every gate that opens, is probed or closes.
+func (w *Worker) gateChanged(name string, open bool) {
+	tenant, id, err := endpoint.ParseName(name)
+	if err != nil {
+		return // not written by jethook
+	}
+	if ep := w.endpoints.Get(tenant, id); ep != nil && w.home(ep) != nil {
+		g := w.gateOf(ep)
+		if !open {
+			g.SetOpen(true) // a gate that was just made closes slowly, too
+		}
+		g.SetOpen(open)
+	}
+	w.keeper.touch(name, !open)
+}
+
+// vital returns what a result says of the endpoint's health.
+func vital(r delivery.Result) gate.Vital {
+	v := gate.Vital{RetryAfter: r.RetryAfter}
+	switch r.Fault {
+	case delivery.FaultNone:
+		v.Fault = vitalStatus(r.Status)
+	case delivery.FaultTimeout:
+		v.Fault = gate.Overloaded
+	case delivery.FaultInterrupted, delivery.FaultBlockedAddress, delivery.FaultInvalidRequest:
+		v.Fault = gate.Neutral
+	default:
+		v.Fault = gate.Failing
+	}
+	return v
+}
+
+func vitalStatus(status int) gate.Fault {
+	switch {
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		return gate.Neutral
+	case status == http.StatusTooManyRequests, status == http.StatusBadGateway,
+		status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+		return gate.Overloaded
+	case status >= 500:
+		return gate.Failing
+	}
+	return gate.Alive // it answers; what, is for the delivery to bear
+}

@@ -1,0 +1,381 @@
+package worker
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jethook/pkg/endpoint"
+	"jethook/pkg/hold"
+	"jethook/streams"
+)
+
+// keeper takes care of the endpoints for which deliveries are held: it feeds
+// back what an endpoint can have again, probes those whose gate is open, and
+// gives up what waited too long.
+type keeper struct {
+	w       *Worker
+	wake    chan struct{} // of capacity 1: something is to be done now
+	listNow chan struct{} // of capacity 1: what is held may be for others than known
+	running sync.WaitGroup
+
+	contended atomic.Bool // feeds wait for their turn
+
+	mu    sync.Mutex
+	known map[string]*holding
+}
+
+// holding is an endpoint for which deliveries are held, as far as this replica
+// knows.
+type holding struct {
+	name, tenant, id string
+	seen             sighting
+	serving          chore      // feed or probe
+	probing          bool       // that is what serving is busy with
+	giving           chore      // up what waited too long
+	late             *hold.Late // of the replica that gives up for this endpoint
+}
+
+// sighting is what the last listing said.
+type sighting struct {
+	hold.Waiting
+	asked bool // a listing began since it was heard of
+}
+
+// chore is something that is done for a holding now and then.
+type chore struct {
+	next time.Time // when to do it
+	busy bool      // somebody is at it
+	// idle says that there is nothing to do it for, as far as is known, so that
+	// hearing of more is a reason to do it now.
+	idle bool
+	// again says that there was such a reason since somebody began.
+	again bool
+}
+
+// now lets the chore be done at once, and once more if somebody is at it.
+func (c *chore) now() { c.next, c.idle, c.again = time.Time{}, false, true }
+
+const (
+	tendEvery = 100 * time.Millisecond
+	// listEvery is how often a replica asks for whom deliveries are held, at
+	// most: what another replica held before it died is found that way. When the
+	// answer costs much, it is asked for less often.
+	listEvery = 5 * time.Second
+	listShare = 50 // a listing may take a fiftieth of the time
+	// most bounds how many feeds, and how many probes, there are at a time.
+	mostFeeds  = 64
+	mostProbes = 256
+	mostGiving = 8
+	// turn is how long a feed goes on while others wait for their turn.
+	turn = 5 * time.Second
+	// never is when there is nothing to be done until something changes.
+	never = 365 * 24 * time.Hour
+)
+
+func newKeeper(w *Worker) *keeper {
+	return &keeper{w: w, wake: make(chan struct{}, 1), listNow: make(chan struct{}, 1), known: make(map[string]*holding)}
+}
+
+// nudge says that a delivery was held for an endpoint. It is called for each,
+// so it does little for those that are known already.
+func (k *keeper) nudge(name string, kind streams.Kind) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h := k.known[name]
+	if h == nil {
+		h = k.holding(name)
+		signal(k.wake)
+	}
+	if h.serving.idle || h.giving.idle {
+		signal(k.wake)
+	}
+	if h.serving.idle {
+		h.serving.now()
+	}
+	if h.giving.idle || kind == streams.HeldLate { // its time may run out before that of all others
+		h.giving.now()
+	}
+}
+
+// touch says that an endpoint's gate changed. What is held for it may have been
+// held by others.
+func (k *keeper) touch(name string, closed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h := k.known[name]; h != nil || closed {
+		h = k.holding(name)
+		h.serving.now()
+		h.giving.now()
+		signal(k.wake)
+	}
+}
+
+// touchAll says that any endpoint may have changed.
+func (k *keeper) touchAll() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, h := range k.known {
+		h.serving.now()
+		h.giving.now()
+	}
+	signal(k.wake)
+	signal(k.listNow)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// holding returns what is known of an endpoint. The caller holds the mutex.
+func (k *keeper) holding(name string) *holding {
+	h := k.known[name]
+	if h == nil {
+		tenant, id, _ := strings.Cut(name, "/")
+		h = &holding{name: name, tenant: tenant, id: id}
+		k.known[name] = h
+	}
+	return h
+}
+
+// run takes care until ctx ends and everything that it began is over.
+func (k *keeper) run(ctx context.Context) {
+	defer k.running.Wait()
+	k.running.Go(func() { k.listen(ctx) })
+	k.running.Go(func() { k.follow(ctx) })
+	ticker := time.NewTicker(tendEvery)
+	defer ticker.Stop()
+	sweep := time.NewTicker(time.Minute)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-k.wake:
+		case <-sweep.C:
+			for _, l := range k.w.lanes.list() {
+				l.gates.Sweep()
+			}
+		}
+		// With very many endpoints held, a look at all of them costs; it may take a
+		// tenth of the time.
+		began := time.Now()
+		k.tend(ctx)
+		if took := time.Since(began); took > time.Millisecond {
+			pause(ctx, 9*took)
+		}
+	}
+}
+
+// follow looks at everything anew when endpoints or replicas change.
+func (k *keeper) follow(ctx context.Context) {
+	count := k.w.replicas.Count()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		changed := k.w.endpoints.Changed()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			k.touchAll()
+		case <-ticker.C:
+			if now := k.w.replicas.Count(); now != count {
+				count = now
+				k.touchAll()
+			}
+		}
+	}
+}
+
+// listen lists what is held, now and then.
+func (k *keeper) listen(ctx context.Context) {
+	for {
+		began := time.Now()
+		k.list(ctx)
+		pause := time.NewTimer(max(listEvery, listShare*time.Since(began)))
+		least := time.NewTimer(max(tendEvery, listShare*time.Since(began)))
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		case <-k.listNow:
+			select {
+			case <-ctx.Done():
+			case <-least.C:
+			}
+		}
+		pause.Stop()
+		least.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func (k *keeper) list(ctx context.Context) {
+	k.mu.Lock()
+	for _, h := range k.known {
+		h.seen.asked = true
+	}
+	k.mu.Unlock()
+	all, err := k.w.held.All(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.w.oddities.Warn().Err(err).Msg("could not list what is held, trying again")
+		}
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var total uint64
+	for name, waiting := range all {
+		total += waiting.Total()
+		k.holding(name).listed(waiting)
+	}
+	k.w.metrics.Holding(total)
+	for name, h := range k.known {
+		// What was held since the listing began was not there to be listed.
+		if _, held := all[name]; !held && h.seen.asked && !h.serving.busy && !h.giving.busy {
+			delete(k.known, name)
+		}
+	}
+}
+
+// listed takes note of what is held for an endpoint.
+func (h *holding) listed(waiting hold.Waiting) {
+	if waiting.Late != h.seen.Late || waiting.Probe != h.seen.Probe || (waiting.New > 0) != (h.seen.New > 0) {
+		h.giving.now()
+	}
+	if h.serving.idle {
+		h.serving.now() // another replica held it, and may not live to feed it back
+	}
+	h.seen = sighting{Waiting: waiting}
+}
+
+// tend begins what is to be done now.
+func (k *keeper) tend(ctx context.Context) {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var feeds, probes, giving int
+	for _, h := range k.known {
+		switch {
+		case h.serving.busy && h.probing:
+			probes++
+		case h.serving.busy:
+			feeds++
+		}
+		if h.giving.busy {
+			giving++
+		}
+	}
+	contended := false
+	for _, h := range k.known {
+		if giving < mostGiving && h.giving.due(now) {
+			giving++
+			k.begin(ctx, h, &h.giving, k.giveUp)
+		}
+		if !h.serving.due(now) {
+			continue
+		}
+		switch k.service(h, now) {
+		case toProbe:
+			if probes < mostProbes {
+				probes++
+				h.probing = true
+				k.begin(ctx, h, &h.serving, k.probe)
+			}
+		case toFeed:
+			if contended = feeds >= mostFeeds; !contended {
+				feeds++
+				h.probing = false
+				k.begin(ctx, h, &h.serving, k.feed)
+			}
+		}
+	}
+	k.contended.Store(contended)
+}
+
+func (c *chore) due(now time.Time) bool { return !c.busy && !now.Before(c.next) }
+
+// begin does a chore, which returns when it is to be done next. The caller
+// holds the mutex.
+func (k *keeper) begin(ctx context.Context, h *holding, c *chore, do func(context.Context, *holding) time.Time) {
+	c.busy, c.idle, c.again = true, false, false
+	k.running.Go(func() {
+		next := do(ctx, h)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		c.busy = false
+		if !c.again {
+			c.next = next
+		}
+		signal(k.wake)
+	})
+}
+
+// look says that a chore looks now whether there is anything to do. What is held
+// from here on is a reason to do it again, unless it finds something.
+func (k *keeper) look(c *chore, found bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c.idle = !found
+}
+
+// whenever is when to do next what waits for a reason.
+func whenever() time.Time { return time.Now().Add(never) }
+
+// service is what can be done for an endpoint.
+type service int
+
+const (
+	toWait service = iota
+	toProbe
+	toFeed
+)
+
+// service returns what can be done for an endpoint now. The caller holds the
+// mutex.
+func (k *keeper) service(h *holding, now time.Time) service {
+	ep := k.w.endpoints.Get(h.tenant, h.id)
+	h.serving.next = whenever()
+	if ep == nil {
+		return toWait
+	}
+	if _, unavailable := ep.Unavailable(); unavailable {
+		return toWait
+	}
+	if k.w.lane(k.w.laneFor(ep, streams.DefaultLane)) == nil {
+		return toWait // not served by this replica
+	}
+	if o, open := k.w.fleet.Get(h.name); open {
+		// The one that ranks first goes first, so that the others need not ask.
+		due := o.NextProbe
+		if o.Prober != "" {
+			due = o.LeaseEnds
+		}
+		due = due.Add(time.Duration(k.w.replicas.Rank(h.name)) * tendEvery)
+		h.serving.next = due
+		if now.Before(due) {
+			return toWait
+		}
+		return toProbe
+	}
+	h.serving.next = now
+	if k.w.gateOf(ep).IsOpen() { // the others are being told
+		h.serving.next = now.Add(tendEvery)
+		return toWait
+	}
+	return toFeed
+}
+
+// endpointOf returns the endpoint that a holding is for, nil when it is gone.
+func (k *keeper) endpointOf(h *holding) *endpoint.Endpoint {
+	return k.w.endpoints.Get(h.tenant, h.id)
+}

@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/delivery"
+)
+
+// handedHeader says, beside a stored state, how often the event had been handed
+// out by then.
+const handedHeader = "Jethook-Handed"
+
+// save stores the state of the event in hand, for whoever is handed it next. It
+// has no message id: storing the same state twice is harmless, while a delivery
+// with that id may have to be stored yet. What cannot be stored is an attempt
+// that does not count.
+func (h *head) save() {
+	d := h.d
+	d.Event.Body, d.Event.Fields, d.BodyInEvent = nil, nil, true
+	m, err := d.Encode(h.w.names.OrderedState(h.tenant, h.id), h.w.js.Conn().MaxPayload())
+	if err == nil {
+		m.Header.Set(handedHeader, strconv.FormatUint(h.m.handed, 10))
+		h.stated = true
+		err = h.w.publish(h.w.attempts, m)
+	}
+	if err != nil {
+		h.w.unsettled(&h.d, err)
+		return
+	}
+	h.counted = h.m.handed
+	// If it fails, the next one does it.
+	_ = h.purge(h.w.attempts, jetstream.WithPurgeKeep(1))
+}
+
+// recall puts the state back with which an event was handed back, or left by a
+// replica that died. It reports false when ctx ends first.
+func (h *head) recall(ctx context.Context) bool {
+	if !h.stated && h.m.handed == 1 {
+		return true
+	}
+	for {
+		m, err := h.stored(ctx)
+		if err == nil {
+			h.again.over(h.log, "the state of an ordered endpoint can be read again")
+			h.remember(m)
+			return true
+		}
+		if ctx.Err() != nil || !h.all.certain(h.m) {
+			return false
+		}
+		h.again.wait(ctx, h.log, err, "cannot read the state of an ordered endpoint, trying until that is known")
+	}
+}
+
+// remember takes over a stored state if it is that of the event in hand.
+func (h *head) remember(m *storedState) {
+	h.stated = m != nil
+	if m == nil {
+		return
+	}
+	d, err := delivery.Decode(h.tenant, h.id, m.header, nil)
+	if err != nil {
+		h.w.oddities.Warn().Err(err).Str("endpoint", h.name).Msg("the state of an ordered endpoint cannot be read, its attempts are counted anew")
+		return
+	}
+	if d.Event.Seq != h.m.seq || !d.Event.Time.Equal(h.m.stored) {
+		return
+	}
+	h.d.State = d.State
+	// A consumer that was made again counts anew.
+	if n, err := strconv.ParseUint(m.header.Get(handedHeader), 10, 64); err == nil && n < h.m.handed {
+		h.counted = n
+	}
+}
+
+type storedState struct{ header nats.Header }
+
+// stored reads the stored state, nil when there is none. It asks the leader: a
+// replica of the stream that lags would know of fewer attempts.
+func (o *inOrder) stored(ctx context.Context) (*storedState, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	ask := fmt.Appendf(nil, `{"last_by_subj":%q}`, o.w.names.OrderedState(o.tenant, o.id))
+	m, err := o.w.js.Conn().RequestWithContext(ctx, apiPrefix(o.w.js)+"STREAM.MSG.GET."+o.w.names.Deliveries(), ask)
+	if err != nil {
+		return nil, fmt.Errorf("read the state of %s: %w", o.name, err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Header []byte `json:"hdrs"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return nil, fmt.Errorf("read the state of %s: %w", o.name, err)
+	}
+	const noMessage, noStream = 10037, 10059
+	switch {
+	case answer.Error != nil && (answer.Error.ErrorCode == noMessage || answer.Error.ErrorCode == noStream):
+		return nil, nil //nolint:nilnil // nil says that there is none
+	case answer.Error != nil:
+		return nil, fmt.Errorf("read the state of %s: %w", o.name, answer.Error)
+	}
+	header, err := nats.DecodeHeadersMsg(answer.Message.Header)
+	if err != nil {
+		header = nats.Header{} // which is no state's
+	}
+	return &storedState{header}, nil
+}
+
+func apiPrefix(js jetstream.JetStream) string {
+	o := js.Options()
+	if o.APIPrefix != "" {
+		return strings.TrimSuffix(o.APIPrefix, ".") + "."
+	}
+	if o.Domain != "" {
+		return "$JS." + o.Domain + ".API."
+	}
+	return "$JS.API."
+}
+
+// clear removes the state of an event that is over. One that stays is no other
+// event's.
+func (h *head) clear() {
+	if h.stated && h.purge(context.WithoutCancel(h.w.attempts)) == nil {
+		h.stated = false
+	}
+}
+
+func (o *inOrder) purge(ctx context.Context, options ...jetstream.StreamPurgeOpt) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveFor)
+	defer cancel()
+	stream, err := o.w.js.Stream(ctx, o.w.names.Deliveries())
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", o.w.names.Deliveries(), err)
+	}
+	options = append(options, jetstream.WithPurgeSubject(o.w.names.OrderedState(o.tenant, o.id)))
+	if err := stream.Purge(ctx, options...); err != nil {
+		return fmt.Errorf("remove the state of %s: %w", o.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,280 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
+	"jethook/pkg/retry"
+	"jethook/streams"
+)
+
+// While an endpoint is paused its next event stays in hand, for longer than
+// AckWait; what waits too long becomes a dead letter, event by event.
+func TestOrderedWaitsWhilePaused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, whilePaused)
+	const ackWait = 400 * time.Millisecond
+	r := w.run(4, time.Second, orderedAckWait(ackWait))
+	w.publishMany("order.created", "evt_", 3)
+	w.inHand(r)
+	m := r.ordered.inHand()[0]
+	got := time.Unix(0, m.progress.Load())
+	w.until("AckWait has passed twice", func() bool { return time.Unix(0, m.progress.Load()).Sub(got) > 2*ackWait })
+	w.quiet()
+	w.endpoint("crm", inOrderOf)
+	for i := range 3 {
+		w.expect(fmt.Sprintf("evt_%d", i), 1)
+	}
+	w.drained("crm")
+	if n := w.consumer(w.names.Events(), streams.OrderedOf("acme", "crm")).NumRedelivered; n != 0 {
+		t.Errorf("%d events came again", n)
+	}
+	w.quiet()
+}
+
+// A replica that NATS does not hear of gives up what it has in hand before
+// another gets it: it would attempt it behind those that follow.
+func TestOrderedGivesUpWhatIsAnothers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, whilePaused)
+	nc, js := w.connect(w.server.ClientURL())
+	deaf := w.runOn(js, 4, time.Millisecond, orderedAckWait(time.Second))
+	w.publishMany("order.created", "evt_", 3)
+	w.inHand(deaf)
+	nc.Close()
+	other := w.run(4, time.Second, orderedAckWait(time.Second)) // they know nothing of each other
+	w.inHand(other)
+	w.endpoint("crm", inOrderOf)
+	for i := range 3 {
+		w.expect(fmt.Sprintf("evt_%d", i), 1)
+	}
+	w.drained("crm")
+	deaf.stop()
+	w.quiet()
+}
+
+func TestOrderedExpires(t *testing.T) {
+	t.Parallel()
+	for name, unavailable := range map[string]func(*endpoint.Document){"paused": whilePaused, "disabled": whileDisabled} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			after := func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(500 * time.Millisecond) }
+			w.endpoint("crm", inOrderOf, unavailable, after)
+			w.run(4, time.Second)
+			last := w.publish("order.created", "evt_1", "{}")
+			last = w.publish("order.created", "evt_2", "{}")
+			for i, l := range w.dead(2) {
+				if l.Reason != delivery.Expired || l.EventID != fmt.Sprintf("evt_%d", i+1) {
+					t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
+				}
+			}
+			if since := time.Since(w.storedAt(last)); since < 500*time.Millisecond {
+				t.Errorf("expired after %s", since)
+			}
+			w.drained("crm")
+			w.endpoint("crm", inOrderOf, after)
+			w.publish("order.created", "evt_3", "{}")
+			w.expect("evt_3", 1)
+			w.quiet()
+		})
+	}
+}
+
+// The rate limit holds, and while an event waits for it nothing else goes.
+func TestOrderedKeepsTheRate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, func(d *endpoint.Document) { d.RateLimit = &endpoint.RateLimit{PerSecond: 40, Burst: 1} })
+	w.run(4, time.Second)
+	w.publishMany("order.created", "evt_", 10)
+	first := w.expect("evt_0", 1).at
+	var last time.Time
+	for i := range 9 {
+		last = w.expect(fmt.Sprintf("evt_%d", i+1), 1).at
+	}
+	if took := last.Sub(first); took < 9*22*time.Millisecond || took > 5*time.Second {
+		t.Errorf("10 events at 40/s took %s", took)
+	}
+	w.drained("crm")
+}
+
+// An open gate is probed with the first event, once at a time, and when a probe
+// succeeds all go on in order. Failed probes do not count as attempts.
+func TestOrderedProbesAnOpenGate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	const ms = time.Millisecond
+	w.endpoint("crm", inOrderOf, func(d *endpoint.Document) {
+		d.Retry = retry.Policy{Schedule: []time.Duration{ms, ms, ms, ms, ms, time.Minute}}
+	})
+	var down atomic.Bool
+	var at, most atomic.Int32
+	down.Store(true)
+	w.answer(func(ctx context.Context, _ call) delivery.Result {
+		most.Store(max(most.Load(), at.Add(1)))
+		defer at.Add(-1)
+		pause(ctx, 10*time.Millisecond)
+		if down.Load() {
+			return delivery.Result{Fault: delivery.FaultConnect}
+		}
+		return delivery.Result{Status: 200}
+	})
+	c := &crew{}
+	c.set("a", "b")
+	w.replicas = mate{c, "a"}
+	r := w.run(4, time.Second)
+	w.replicas = mate{c, "b"}
+	other := w.run(4, time.Second)
+	w.publishMany("order.created", "evt_", 5)
+	var opened time.Time
+	for n := 1; !r.gateIsOpen() && n < 7; n++ {
+		opened = w.expect("evt_0", n).at
+		w.until("the attempt is settled", func() bool { return len(w.sender.calls) > 0 || r.gateIsOpen() })
+	}
+	probe := w.next()
+	if probe.event != "evt_0" || probe.at.Sub(opened) < 800*time.Millisecond {
+		t.Errorf("a probe with %s after %s", probe.event, probe.at.Sub(opened))
+	}
+	w.until("the probe is stored", func() bool { o, _ := r.fleet.Get("acme/crm"); return o.Probes == 1 })
+	c.set("b", "a") // the other one probes with it next
+	down.Store(false)
+	second := w.next()
+	if second.event != "evt_0" || second.number != probe.number || second.at.Sub(probe.at) < 800*time.Millisecond {
+		t.Errorf("a probe with %s, attempt %d and before it %d, after %s", second.event, second.number, probe.number, second.at.Sub(probe.at))
+	}
+	if h := second.state.History; !h[len(h)-1].Probe {
+		t.Errorf("the history does not know of the probe: %+v", h)
+	}
+	for i := range 4 {
+		w.expect(fmt.Sprintf("evt_%d", i+1), 1)
+	}
+	w.until("the gate is closed", func() bool { return r.fleet.Len() == 0 && other.fleet.Len() == 0 })
+	w.drained("crm")
+	if n := most.Load(); n != 1 {
+		t.Errorf("%d attempts at a time", n)
+	}
+	w.quiet()
+}
+
+func (r *running) gateIsOpen() bool { return r.fleet.Len() == 1 }
+
+// An event whose window ends while the gate is open is given up; those behind it
+// have waited as long as the gate was open.
+func TestOrderedGivesUpBehindAGate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, skips, func(d *endpoint.Document) {
+		d.Retry = retry.Policy{Schedule: []time.Duration{0, 500 * time.Millisecond}}
+	})
+	opened := gate.Opened{Why: "test", Since: time.Now(), FailingSince: time.Now(), NextProbe: time.Now().Add(time.Hour)}
+	w.publishMany("order.created", "evt_", 5)
+	r := w.run(4, time.Second, func(worker *Worker) { w.must(worker.fleet.Open(w.ctx, "acme/crm", opened)) })
+	letters := w.dead(5)
+	for _, l := range letters {
+		if l.Reason != delivery.EndpointDown || l.DeadAt.Sub(opened.Since) < 500*time.Millisecond {
+			t.Errorf("dead letter of %s, %s, after %s", l.EventID, l.Reason, l.DeadAt.Sub(opened.Since))
+		}
+	}
+	if took := letters[4].DeadAt.Sub(letters[0].DeadAt); took > 1500*time.Millisecond {
+		t.Errorf("they waited one after the other: %s", took)
+	}
+	w.drained("crm")
+	w.quiet()
+	r.stop()
+}
+
+// A stop lets the attempt that runs finish, hands back at once what waits, and
+// begins nothing.
+func TestOrderedStops(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf)
+	release := make(chan struct{})
+	w.answer(hang(release))
+	r := w.run(4, time.Minute)
+	w.publishMany("order.created", "evt_", 3)
+	w.expect("evt_0", 1)
+	r.cancel()
+	time.AfterFunc(300*time.Millisecond, func() { close(release) })
+	if cut := r.stop(); cut != 0 {
+		t.Errorf("%d attempts were cut off", cut)
+	}
+	w.quiet()
+	w.endpoint("crm", inOrderOf, whilePaused)
+	r = w.run(4, time.Minute) // what only waits does not wait for the grace period
+	w.inHand(r)
+	r.stop()
+	js, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
+	w.must(err)
+	m, err := js.Next(jetstream.FetchMaxWait(5 * time.Second)) // AckWait is ten
+	w.must(err)
+	if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream != 2 {
+		t.Errorf("got %+v, %v, want the second event", meta, err)
+	}
+	w.must(m.Nak())
+	// What the grace period does not wait for comes again, and does not count.
+	w.endpoint("crm", inOrderOf)
+	w.answer(hang(nil))
+	r = w.run(4, 100*time.Millisecond)
+	w.expect("evt_1", 1)
+	if cut := r.stop(); cut != 1 {
+		t.Errorf("%d attempts were cut off, want 1", cut)
+	}
+	w.answer(status(200))
+	w.run(4, time.Second)
+	w.expect("evt_1", 1)
+	w.expect("evt_2", 1)
+	w.drained("crm")
+	w.quiet()
+}
+
+// An event that kills its workers becomes a dead letter. One that only waited
+// while they came and went does not.
+func TestOrderedPoison(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, whilePaused)
+	w.publishMany("order.created", "evt_", 2)
+	r := w.run(4, time.Second)
+	w.inHand(r)
+	r.stop()
+	kill := func(times int) {
+		t.Helper()
+		js, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
+		w.must(err)
+		for range times {
+			m, err := js.Next(jetstream.FetchMaxWait(5 * time.Second))
+			w.must(err)
+			w.must(m.Nak())
+		}
+	}
+	kill(12)
+	r = w.run(4, time.Second)
+	w.inHand(r)
+	r.stop()
+	kill(12)
+	w.endpoint("crm", inOrderOf)
+	w.answer(hang(nil))
+	r = w.run(4, time.Millisecond)
+	w.expect("evt_0", 1)
+	r.stop()
+	kill(20)
+	w.answer(status(200))
+	w.run(4, time.Second)
+	w.expect("evt_1", 1)
+	if l := w.dead(1)[0]; l.Reason != delivery.Poison || l.EventID != "evt_0" {
+		t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
+	}
+	w.drained("crm")
+}

@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
+	"jethook/pkg/hold"
+	"jethook/streams"
+)
+
+// leaseBeyond is for how much longer than the attempt's timeout a probe's lease
+// lasts: what came of it must be stored within.
+const leaseBeyond = 5 * time.Second
+
+// probe tries an endpoint whose gate is open with the oldest delivery that is
+// held for it, if no other replica does.
+func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
+	w := k.w
+	ep := k.endpointOf(h)
+	if ep == nil {
+		return whenever()
+	}
+	k.look(&h.serving, false)
+	s, found, err := k.candidate(ctx, h)
+	if err != nil {
+		return k.troubled(ctx, h, err, "could not read what is held, trying again")
+	}
+	if !found {
+		return whenever() // when something is held for it, it will be heard of
+	}
+	k.look(&h.serving, true)
+	if down := s.Delivery.Down(terms(ep)); !time.Now().Before(down) || s.Delivery.Expired(terms(ep), time.Now()) {
+		return time.Now().Add(tendEvery) // it is being given up
+	}
+	lease, got, err := w.fleet.Claim(ctx, h.name, time.Duration(ep.Timeout)+leaseBeyond)
+	if err != nil {
+		return k.troubled(ctx, h, err, "could not ask for the lease of a probe, trying again")
+	}
+	if !got {
+		return time.Now().Add(tendEvery)
+	}
+	if err := w.probeWith(ep, lease, s); err != nil {
+		// The lease ends by itself.
+		return k.troubled(ctx, h, err, "could not store what came of a probe, trying again")
+	}
+	return time.Time{}
+}
+
+// candidate returns the delivery to probe with: the one that was it before, or
+// else the oldest.
+func (k *keeper) candidate(ctx context.Context, h *holding) (oldest hold.Stored, found bool, err error) {
+	for _, kind := range []streams.Kind{streams.HeldProbe, streams.HeldNew, streams.HeldLate} {
+		s, ok, err := k.w.held.Head(ctx, h.tenant, h.id, kind)
+		if err != nil && !ok {
+			return hold.Stored{}, false, err
+		}
+		if err != nil || !ok {
+			continue // what is not whole cannot be sent; the feed will see to it
+		}
+		if !found || s.Seq < oldest.Seq {
+			oldest, found = s, true
+		}
+		if kind == streams.HeldProbe {
+			break
+		}
+	}
+	return oldest, found, nil
+}
+
+// probeWith makes the attempt and stores what came of it: for the endpoint, and
+// for the delivery.
+func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Stored) error {
+	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(ep.Timeout))
+	defer cancel()
+	d := s.Delivery
+	result := w.sender.Attempt(ctx, &d, ep)
+	verdict, state := d.After(result, terms(ep), rand.Float64)
+	w.metrics.Attempt(verdict.Outcome, result)
+	v := vital(result)
+	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
+	store, cancel := context.WithTimeout(w.attempts, leaseBeyond)
+	defer cancel()
+	if verdict.Outcome == delivery.Interrupted {
+		return w.fleet.Release(context.WithoutCancel(store), lease)
+	}
+	if verdict.Outcome == delivery.Retry && failed {
+		d.State = d.AfterProbe(result)
+		return w.probeFailed(store, ep, lease, s, &d, result)
+	}
+	d.State = state
+	if verdict.Disable {
+		w.disableAsked(ep, result)
+	}
+	if !w.settle(entry{w.home(ep), nil, ep}, &d, verdict, d.WaitMsgID(s.Seq)) {
+		return errors.Join(errUnsettled, w.fleet.Release(store, lease))
+	}
+	if err := w.held.DropOne(store, s.Seq); err != nil {
+		return fmt.Errorf("remove the delivery of a probe: %w", err)
+	}
+	if failed || v.Fault == gate.Neutral {
+		return w.fleet.Failed(store, lease, w.nextProbe(lease, result, ep)) // that delivery is over, the trouble is not
+	}
+	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("after", time.Since(lease.Opened.Since)).
+		Msg("gate closed: a probe succeeded")
+	return w.fleet.Close(store, ep.Name())
+}
+
+var errUnsettled = errors.New("what came of the attempt could not be stored")
+
+// probeFailed keeps the delivery for the next probe, with this one in its
+// history, and says when that is.
+func (w *Worker) probeFailed(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease, s hold.Stored, d *delivery.Delivery, r delivery.Result) error {
+	m, err := w.held.Message(d, streams.HeldProbe, d.WaitMsgID(s.Seq))
+	if err != nil {
+		return fmt.Errorf("encode the delivery of a probe: %w", err)
+	}
+	if err := w.publish(ctx, m); err != nil {
+		return err
+	}
+	if err := w.held.DropOne(ctx, s.Seq); err != nil {
+		return fmt.Errorf("remove the delivery of a probe: %w", err)
+	}
+	next := w.nextProbe(lease, r, ep)
+	if after := time.Duration(ep.DisableAfter); time.Since(next.FailingSince) >= after {
+		w.disable(ep, fmt.Sprintf("nothing but failures for %s (disable_after)", ep.DisableAfter))
+	}
+	return w.fleet.Failed(ctx, lease, next)
+}
+
+// nextProbe returns what an open gate's record says after a probe that failed.
+func (w *Worker) nextProbe(lease gate.Lease, r delivery.Result, ep *endpoint.Endpoint) gate.Opened {
+	next := lease.Opened
+	next.Probes++
+	next.LastError, next.LastStatus = r.Error, r.Status
+	next.NextProbe = time.Now().Add(gate.Interval(next.Probes, min(r.RetryAfter, ep.Retry.Longest()), w.random))
+	return next
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// waitingRetries lets very many deliveries wait for a retry an hour later, and
+// looks what that does to a healthy endpoint. The one that fails them answers
+// twice as many others well, so that its gate has no reason to open. (As many
+// would not do: by chance 60 of 100 in a row are failures now and then.)
+func (b *bench) waitingRetries(ctx context.Context, p *proof) error {
+	s, err := b.system(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	healthy := sink{tenant: "well", id: "healthy", events: "a"}
+	moody := sink{tenant: "ill", id: "moody", events: ">", more: ", retry: {schedule: [1h]}"}
+	if err := s.apply(ctx, "", healthy, moody); err != nil {
+		return err
+	}
+	if err := b.tell(ctx, moody.id, "by-type"); err != nil {
+		return err
+	}
+	if err := s.serve(ctx, 1); err != nil {
+		return err
+	}
+	before, err := s.throughput(ctx, healthy, b.events/2)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	well, badly := subject(moody.tenant, "ok.a"), subject(moody.tenant, "fail.a")
+	published := s.publishing(ctx, load{Subjects: []string{well, badly, well}, Count: 3 * b.waiting})
+	c, err := b.arrived(ctx, 2*b.waiting, 5*time.Minute, moody.id)
+	if err := errors.Join(err, published()); err != nil {
+		return err
+	}
+	if c.Distinct < int64(2*b.waiting) {
+		return fmt.Errorf("%d of %d events that succeed arrived in time: %s", c.Distinct, 2*b.waiting, tail(s.replicas[0].log.Name()))
+	}
+	if err := s.taken(ctx, 5*time.Minute); err != nil {
+		return err
+	}
+	p.note("attempted while being published", 3*float64(b.waiting)/time.Since(start).Seconds(), "/s")
+	if err := p.stored(ctx, s, "waiting", b.waiting); err != nil {
+		return err
+	}
+	after, err := s.throughput(ctx, healthy, b.events/2)
+	if err != nil {
+		return err
+	}
+	p.beside("those that wait", before, after)
+	return p.memory(s)
+}
