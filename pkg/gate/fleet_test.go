@@ -66,10 +66,10 @@ func TestFleetOpensProbesAndCloses(t *testing.T) {
 	}
 
 	w.must(a.Close(w.ctx, "acme/crm"))
-	if a.isOpen("acme/crm") || a.isTold("acme/crm") || a.Len() != 0 {
+	if a.isOpen("acme/crm") || a.isTold() || a.Len() != 0 {
 		t.Error("a does not know that it closed the gate")
 	}
-	w.until("b knows that it is closed", func() bool { return !b.isOpen("acme/crm") && !b.isTold("acme/crm") })
+	w.until("b knows that it is closed", func() bool { return !b.isOpen("acme/crm") && !b.isTold() })
 	w.must(a.Close(w.ctx, "acme/crm"))
 	w.must(b.Failed(w.ctx, lease, next)) // too late
 	w.must(b.Release(w.ctx, lease))
@@ -77,9 +77,9 @@ func TestFleetOpensProbesAndCloses(t *testing.T) {
 		t.Error("a lost lease opened a closed gate")
 	}
 	w.must(b.Open(w.ctx, "acme/crm", b.opened("again")))
-	w.until("a knows that it is open again", func() bool { return a.isTold("acme/crm") && a.isOpen("acme/crm") })
+	w.until("a knows that it is open again", func() bool { return a.isTold() && a.isOpen("acme/crm") })
 	c := w.join("c", 0)
-	if o, open := c.Get("acme/crm"); !open || o.Why != "again" || !c.isTold("acme/crm") {
+	if o, open := c.Get("acme/crm"); !open || o.Why != "again" || !c.isTold() {
 		t.Errorf("who joins later knows %v, %+v", open, o)
 	}
 }
@@ -94,7 +94,7 @@ func TestFleetWithoutItsWatch(t *testing.T) {
 	w.until("b knows", func() bool { return b.isOpen("acme/crm") })
 	b.Stop()
 	w.must(a.Close(w.ctx, "acme/crm"))
-	if _, got, err := b.Claim(w.ctx, "acme/crm", time.Second); got || err != nil || b.isOpen("acme/crm") || b.isTold("acme/crm") {
+	if _, got, err := b.Claim(w.ctx, "acme/crm", time.Second); got || err != nil || b.isOpen("acme/crm") || b.isTold() {
 		t.Errorf("b claimed a closed gate (%v, %v) or takes it for open", got, err)
 	}
 	w.must(a.Open(w.ctx, "acme/crm", a.opened("down again")))

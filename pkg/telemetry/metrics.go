@@ -58,7 +58,7 @@ func NewMetrics(version string) *Metrics {
 	gauge("jethook_build_info", "Always 1; the label tells the version.", "version").WithLabelValues(version).Set(1)
 	m := &Metrics{
 		Registry:    r,
-		events:      counter("jethook_events_total", "Events handled: matched, unmatched, stored as deliveries first, or invalid.", "result"),
+		events:      counter("jethook_events_total", "Events handled: matched, unmatched, stored as deliveries first, left to ordered endpoints, or invalid.", "result"),
 		attempts:    counter("jethook_attempts_total", "Attempts made, by outcome and by what came back.", "outcome", "result"),
 		duration:    histogram("jethook_attempt_duration_seconds", "Time from the start of an attempt to its end.", "outcome"),
 		deadLetters: counter("jethook_dead_letters_total", "Dead letters written.", "reason"),
@@ -75,7 +75,7 @@ func NewMetrics(version string) *Metrics {
 }
 
 func (m *Metrics) precreate() {
-	for _, result := range []string{"matched", "unmatched", "stored", "invalid"} {
+	for _, result := range []string{"matched", "unmatched", "stored", "ordered", "invalid"} {
 		m.events.WithLabelValues(result)
 	}
 	for _, reason := range delivery.Reasons() {

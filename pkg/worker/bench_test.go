@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,4 +40,25 @@ func (c *counter) Attempt(context.Context, *delivery.Delivery, *endpoint.Endpoin
 		close(c.all)
 	}
 	return delivery.Result{Status: 200, At: time.Now()}
+}
+
+// BenchmarkFeed is the way back of what was held, without HTTP: fetch, attempt,
+// settle, ack.
+func BenchmarkFeed(b *testing.B) {
+	w := newWorld(b, setting{})
+	w.endpoint("crm", func(d *endpoint.Document) { d.Paused, d.MaxInFlight = true, 256 })
+	r := w.run(512, time.Second)
+	for done := 0; done < b.N; done += 4000 {
+		w.publishMany("order.created", "evt_"+strconv.Itoa(done)+"_", min(4000, b.N-done))
+	}
+	w.held(uint64(b.N))
+	counter := &counter{n: int64(b.N), all: make(chan struct{})}
+	r.stop()
+	w.endpoint("crm", func(d *endpoint.Document) { d.MaxInFlight = 256 })
+	b.ReportAllocs()
+	b.ResetTimer()
+	w.run(512, time.Second, func(worker *Worker) { worker.sender = counter })
+	<-counter.all
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
 }

@@ -14,6 +14,15 @@
 //	outbox     stores deliveries and dead letters until NATS has them
 //	message    acks or hands back: the one place where that is decided
 //	naks       sends delayed naks in bursts
+//	gates      asks the endpoint's gate, and tells the fleet when one opens
+//	held       stores what may not go now where it waits for its endpoint
+//	keeper     takes care of endpoints for which deliveries are held:
+//	feed       attempts them again when the endpoint can have them
+//	probe      tries an endpoint whose gate is open
+//	expire     gives up what waited too long
+//	lane       gives some events consumers and slots of their own
+//	strays     finds deliveries in lanes that are gone
+//	ordered    delivers in publish order to the endpoints that ask for it
 //	mend       makes streams and consumers again that somebody deleted
 //	keepalive  tells NATS what is still being worked on
 package worker

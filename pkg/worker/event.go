@@ -47,9 +47,14 @@ func (w *Worker) event(m *message) {
 		w.finish(m, true) // another lane's consumer reads it
 		return
 	}
-	endpoints := unordered(w.endpoints.Match(tenant, eventType), m.seq)
+	matched := w.endpoints.Match(tenant, eventType)
+	endpoints := unordered(matched, m.seq)
 	if len(endpoints) == 0 {
-		w.metrics.Event("unmatched")
+		result := "unmatched"
+		if len(matched) > 0 {
+			result = "ordered"
+		}
+		w.metrics.Event(result)
 		w.finish(m, true)
 		return
 	}

@@ -30,6 +30,11 @@ func (w *Worker) gateOf(ep *endpoint.Endpoint) *gate.Gate {
 	if ep.RateLimit != nil {
 		terms.PerSecond, terms.Burst = ep.RateLimit.PerSecond, ep.RateLimit.Burst
 	}
+	if ep.Ordered { // served by one replica alone, which need not share
+		n := w.replicas.Count()
+		terms.PerSecond *= float64(n)
+		terms.Burst *= n
+	}
 	return w.home(ep).gates.Of(ep.Name(), terms)
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
 	"jethook/pkg/hold"
 	"jethook/streams"
 )
@@ -224,6 +225,7 @@ func (k *keeper) list(ctx context.Context) {
 		h.seen.asked = true
 	}
 	k.mu.Unlock()
+	k.forget(ctx)
 	all, err := k.w.held.All(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -243,6 +245,30 @@ func (k *keeper) list(ctx context.Context) {
 		// What was held since the listing began was not there to be listed.
 		if _, held := all[name]; !held && h.seen.asked && !h.serving.busy && !h.giving.busy {
 			delete(k.known, name)
+		}
+	}
+}
+
+// forget closes the gates of endpoints that are gone. One replica does.
+func (k *keeper) forget(ctx context.Context) {
+	w := k.w
+	if !w.endpoints.InSync() {
+		return
+	}
+	var gone []string
+	w.fleet.Each(func(name string, _ gate.Opened) {
+		tenant, id, _ := strings.Cut(name, "/")
+		if w.endpoints.Get(tenant, id) == nil && w.replicas.Rank(name) == 0 {
+			gone = append(gone, name)
+		}
+	})
+	for _, name := range gone {
+		exists, err := w.documents.Exists(ctx, name)
+		if err == nil && !exists {
+			err = w.fleet.Close(ctx, name)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.oddities.Warn().Err(err).Str("endpoint", name).Msg("could not close the gate of an endpoint that is gone, trying again")
 		}
 	}
 }

@@ -30,13 +30,13 @@ func window(d time.Duration) func(*endpoint.Document) {
 	}
 }
 
-// held waits until n deliveries are held for an endpoint of acme's and nothing
-// else is left.
-func (w *world) held(id string, n uint64) {
+// held waits until n deliveries are held for crm and nothing else is
+// left.
+func (w *world) held(n uint64) {
 	w.Helper()
-	w.until(fmt.Sprintf("%d are held for %s", n, id), func() bool {
+	w.until(fmt.Sprintf("%d are held for crm", n), func() bool {
 		f, d := w.fanout(), w.deliver()
-		return f.NumPending == 0 && f.NumAckPending == 0 && d.NumPending == 0 && d.NumAckPending == 0 && w.holds(id) == n
+		return f.NumPending == 0 && f.NumAckPending == 0 && d.NumPending == 0 && d.NumAckPending == 0 && w.holds("crm") == n
 	})
 }
 
@@ -62,7 +62,7 @@ func TestPausedIsHeldAndFedBackInOrder(t *testing.T) {
 	w.run(8, time.Second)
 	const n = 300
 	w.publishMany("order.created", "evt_", n)
-	w.held("crm", n)
+	w.held(n)
 	w.quiet()
 	lie, err := hold.NewStore(w.js, w.names).Batch(w.ctx, "acme", "crm", streams.HeldNew, 1, n)
 	w.must(err)
@@ -84,7 +84,7 @@ func TestAnotherReplicaFeedsBack(t *testing.T) {
 	w.endpoint("crm", paused)
 	r := w.run(8, time.Second)
 	w.publishMany("order.created", "evt_", 50)
-	w.held("crm", 50)
+	w.held(50)
 	r.stop()
 	w.endpoint("crm")
 	w.run(8, time.Second)
@@ -120,14 +120,14 @@ func TestLateOnesAreGivenUpInTime(t *testing.T) {
 	w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(time.Hour) })
 	w.run(8, time.Second)
 	w.publishMany("order.created", "evt_", 20)
-	w.held("crm", 20)
+	w.held(20)
 	began := time.Now().Add(-time.Hour + 2*time.Second)
 	w.put(given("crm", "old", delivery.State{Attempts: 3, First: began, Since: began}))
 	letter := w.dead(1)[0]
 	if letter.EventID != "old" || letter.Reason != delivery.Expired || letter.DeadAt.Before(began.Add(time.Hour)) {
 		t.Errorf("%s is dead of %s at %s", letter.EventID, letter.Reason, letter.DeadAt)
 	}
-	w.held("crm", 20)
+	w.held(20)
 }
 
 // What is held for an endpoint that is removed becomes dead letters.
@@ -137,7 +137,7 @@ func TestHeldForARemovedEndpoint(t *testing.T) {
 	w.endpoint("crm", paused)
 	w.run(8, time.Second)
 	w.publishMany("order.created", "evt_", 600)
-	w.held("crm", 600)
+	w.held(600)
 	w.remove("crm")
 	for _, l := range w.dead(600) {
 		if l.Reason != delivery.EndpointDeleted {

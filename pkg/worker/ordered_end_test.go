@@ -104,7 +104,7 @@ func TestOrderedSwitchedOff(t *testing.T) {
 	w.endpoint("crm", func(d *endpoint.Document) { d.Ordered, d.OrderedFrom = true, 5 })
 	w.publish("order.created", "evt_4", "body")
 	w.expect("evt_4", 1)
-	w.drained("crm")
+	w.drained()
 	w.settled()
 	w.quiet()
 }
@@ -128,7 +128,7 @@ func TestOrderedAnewUnseen(t *testing.T) {
 	if want := []string{"evt_0", "evt_1", "evt_2"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	w.drained("crm")
+	w.drained()
 	w.settled()
 	if f := w.state(w.names.Deliveries()); f.LastSeq != 2 {
 		t.Errorf("%d deliveries were stored, want the first two", f.LastSeq)
@@ -146,11 +146,11 @@ func TestOrderedConsumerDeleted(t *testing.T) {
 	for i := range 3 {
 		w.expect(fmt.Sprintf("evt_%d", i), 1)
 	}
-	w.drained("crm")
+	w.drained()
 	w.must(w.js.DeleteConsumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm")))
 	w.publish("order.created", "evt_3", "{}")
 	w.expect("evt_3", 1)
-	w.drained("crm")
+	w.drained()
 	if from := w.consumer(w.names.Events(), streams.OrderedOf("acme", "crm")).Config.OptStartSeq; from != 4 {
 		t.Errorf("the consumer begins with event %d, want the one behind the last that was acked", from)
 	}
@@ -161,7 +161,7 @@ func TestOrderedConsumerDeleted(t *testing.T) {
 		_, err := w.js.CreateConsumer(w.ctx, again.Stream, again.Config)
 		return err == nil
 	})
-	w.drained("crm")
+	w.drained()
 	w.quiet()
 	// Another stream counts from 1 again.
 	w.must(w.js.DeleteStream(w.ctx, w.names.Events()))
@@ -171,7 +171,7 @@ func TestOrderedConsumerDeleted(t *testing.T) {
 	})
 	w.publish("order.created", "evt_4", "{}")
 	w.expect("evt_4", 1)
-	w.drained("crm")
+	w.drained()
 	w.quiet()
 }
 
@@ -200,7 +200,7 @@ func TestOrderedPatterns(t *testing.T) {
 	w.expect("evt_0", 1)
 	w.expect("evt_2", 1)
 	w.expect("evt_4", 1)
-	w.drained("crm")
+	w.drained()
 	w.endpoint("crm", inOrderOf, wants("b", "c.*", "c.d"))
 	filters("webhooks.events.acme.b", "webhooks.events.acme.c.*")
 	for i, eventType := range []string{"c.d", "a.b.x", "b"} {
@@ -208,6 +208,6 @@ func TestOrderedPatterns(t *testing.T) {
 	}
 	w.expect("new_0", 1)
 	w.expect("new_2", 1)
-	w.drained("crm")
+	w.drained()
 	w.quiet()
 }

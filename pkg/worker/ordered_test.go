@@ -101,13 +101,13 @@ func orderedAckWait(wait time.Duration) func(*Worker) {
 
 // drained waits until an ordered endpoint has had everything, and nothing is
 // remembered of it.
-func (w *world) drained(id string) {
+func (w *world) drained() {
 	w.Helper()
 	w.until("the ordered endpoint has had everything", func() bool {
-		c, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", id))
+		c, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
 		return err == nil && c.CachedInfo().NumPending == 0 && c.CachedInfo().NumAckPending == 0
 	})
-	w.stateless(id)
+	w.stateless("crm")
 }
 
 func (w *world) stateless(id string) {
@@ -157,7 +157,7 @@ func TestOrderedKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
 	w.endpoint("crm", inOrderOf, every(time.Millisecond, 100))
-	w.answer(func(ctx context.Context, c call) delivery.Result {
+	w.answer(func(ctx context.Context, _ call) delivery.Result {
 		pause(ctx, rand.N(2*time.Millisecond))
 		if rand.N(10) < 3 {
 			return delivery.Result{Status: 408} // which no gate minds
@@ -185,7 +185,7 @@ func TestOrderedKeepsTheOrder(t *testing.T) {
 			alive = append(alive, strconv.Itoa(i))
 		}
 		c.set(alive...)
-		for met := 0; met < attempts; met++ {
+		for range attempts {
 			got = append(got, w.next().event)
 		}
 	}
@@ -201,7 +201,7 @@ func TestOrderedKeepsTheOrder(t *testing.T) {
 	for slices.Index(got, "evt_"+strconv.Itoa(events-1)) < 0 {
 		got = append(got, w.next().event)
 	}
-	w.drained("crm")
+	w.drained()
 	next, repeats := 0, 0
 	for _, event := range got {
 		switch event {
@@ -247,7 +247,7 @@ func TestOrderedStateOutlivesTheReplica(t *testing.T) {
 	if c := w.expect("evt_2", 1); len(c.state.History) != 0 {
 		t.Errorf("the next event has a history of %d", len(c.state.History))
 	}
-	w.drained("crm")
+	w.drained()
 	w.quiet()
 	r.stop()
 }
@@ -289,7 +289,7 @@ func TestOrderedHolds(t *testing.T) {
 		t.Errorf("the new round begins with %+v", c.state)
 	}
 	w.expect("evt_2", 1)
-	w.drained("crm")
+	w.drained()
 	if n := w.state(w.names.DeadLetters()).Msgs; n != 0 {
 		t.Errorf("%d dead letters", n)
 	}
@@ -317,7 +317,7 @@ func TestOrderedSkips(t *testing.T) {
 	w.expect("evt_1", 2)
 	w.expect("evt_2", 1)
 	w.expect("evt_3", 1)
-	w.drained("crm")
+	w.drained()
 	letters := w.dead(2)
 	for i, want := range []delivery.Reason{delivery.AttemptsExhausted, delivery.Rejected} {
 		if l := letters[i]; l.Reason != want || l.EventID != fmt.Sprintf("evt_%d", i+1) || len(l.History) != 2-i {

@@ -34,7 +34,7 @@ func TestOrderedWaitsWhilePaused(t *testing.T) {
 	for i := range 3 {
 		w.expect(fmt.Sprintf("evt_%d", i), 1)
 	}
-	w.drained("crm")
+	w.drained()
 	if n := w.consumer(w.names.Events(), streams.OrderedOf("acme", "crm")).NumRedelivered; n != 0 {
 		t.Errorf("%d events came again", n)
 	}
@@ -58,7 +58,7 @@ func TestOrderedGivesUpWhatIsAnothers(t *testing.T) {
 	for i := range 3 {
 		w.expect(fmt.Sprintf("evt_%d", i), 1)
 	}
-	w.drained("crm")
+	w.drained()
 	deaf.stop()
 	w.quiet()
 }
@@ -72,8 +72,8 @@ func TestOrderedExpires(t *testing.T) {
 			after := func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(500 * time.Millisecond) }
 			w.endpoint("crm", inOrderOf, unavailable, after)
 			w.run(4, time.Second)
-			last := w.publish("order.created", "evt_1", "{}")
-			last = w.publish("order.created", "evt_2", "{}")
+			w.publish("order.created", "evt_1", "{}")
+			last := w.publish("order.created", "evt_2", "{}")
 			for i, l := range w.dead(2) {
 				if l.Reason != delivery.Expired || l.EventID != fmt.Sprintf("evt_%d", i+1) {
 					t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
@@ -82,7 +82,7 @@ func TestOrderedExpires(t *testing.T) {
 			if since := time.Since(w.storedAt(last)); since < 500*time.Millisecond {
 				t.Errorf("expired after %s", since)
 			}
-			w.drained("crm")
+			w.drained()
 			w.endpoint("crm", inOrderOf, after)
 			w.publish("order.created", "evt_3", "{}")
 			w.expect("evt_3", 1)
@@ -106,7 +106,7 @@ func TestOrderedKeepsTheRate(t *testing.T) {
 	if took := last.Sub(first); took < 9*22*time.Millisecond || took > 5*time.Second {
 		t.Errorf("10 events at 40/s took %s", took)
 	}
-	w.drained("crm")
+	w.drained()
 }
 
 // An open gate is probed with the first event, once at a time, and when a probe
@@ -160,7 +160,7 @@ func TestOrderedProbesAnOpenGate(t *testing.T) {
 		w.expect(fmt.Sprintf("evt_%d", i+1), 1)
 	}
 	w.until("the gate is closed", func() bool { return r.fleet.Len() == 0 && other.fleet.Len() == 0 })
-	w.drained("crm")
+	w.drained()
 	if n := most.Load(); n != 1 {
 		t.Errorf("%d attempts at a time", n)
 	}
@@ -189,7 +189,7 @@ func TestOrderedGivesUpBehindAGate(t *testing.T) {
 	if took := letters[4].DeadAt.Sub(letters[0].DeadAt); took > 1500*time.Millisecond {
 		t.Errorf("they waited one after the other: %s", took)
 	}
-	w.drained("crm")
+	w.drained()
 	w.quiet()
 	r.stop()
 }
@@ -235,7 +235,7 @@ func TestOrderedStops(t *testing.T) {
 	w.run(4, time.Second)
 	w.expect("evt_1", 1)
 	w.expect("evt_2", 1)
-	w.drained("crm")
+	w.drained()
 	w.quiet()
 }
 
@@ -276,5 +276,5 @@ func TestOrderedPoison(t *testing.T) {
 	if l := w.dead(1)[0]; l.Reason != delivery.Poison || l.EventID != "evt_0" {
 		t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
 	}
-	w.drained("crm")
+	w.drained()
 }

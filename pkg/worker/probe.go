@@ -89,7 +89,7 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	if verdict.Outcome == delivery.Interrupted {
 		return w.fleet.Release(context.WithoutCancel(store), lease)
 	}
-	if verdict.Outcome == delivery.Retry && failed {
+	if failed && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry {
 		d.State = d.AfterProbe(result)
 		return w.probeFailed(store, ep, lease, s, &d, result)
 	}

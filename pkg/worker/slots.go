@@ -36,8 +36,8 @@ const gather = time.Millisecond
 // fetching messages one by one costs more than they do. It returns 0 when ctx
 // ends first.
 func (s *slots) take(ctx context.Context, want int) int {
-	w := &waiter{want: want, enough: min(want, max(1, s.size/8)), served: make(chan int, 1)}
 	s.mu.Lock()
+	w := &waiter{want: want, enough: min(want, max(1, s.size/8)), served: make(chan int, 1)}
 	s.queue = append(s.queue, w)
 	s.serve()
 	s.mu.Unlock()

@@ -127,8 +127,8 @@ type Worker struct {
 	patience  time.Duration
 
 	straysEvery time.Duration
-	random    func() float64
-	cutOff    atomic.Int64
+	random      func() float64
+	cutOff      atomic.Int64
 
 	// attempts is the context of all attempts and of storing what came of
 	// them. It outlives Run's by the grace period.
