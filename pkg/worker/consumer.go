@@ -19,6 +19,7 @@ type consumer struct {
 	stream  string
 	durable string
 	handle  func(*message)
+	passes  func(*message) bool // says that a message is not for this lane; nil: all are
 	log     zerolog.Logger
 
 	floor   atomic.Uint64 // every message up to here was acked
@@ -59,11 +60,11 @@ func (c *consumer) consume(ctx context.Context) error {
 		return err
 	}
 	c.running.Store(true)
-	batch := 1
+	batch, ahead := 1, 1
 	for ctx.Err() == nil {
 		n := c.lane.pool.slots.take(ctx, batch)
-		got, err := c.fetch(ctx, js, n)
-		c.lane.pool.slots.give(n - got)
+		got, err := c.fetch(ctx, js, n, n*ahead)
+		c.lane.pool.slots.give(n - got.used)
 		if err != nil {
 			return err
 		}
@@ -73,37 +74,62 @@ func (c *consumer) consume(ctx context.Context) error {
 		// half: while a fetch waits, others find slots. It is the fastest, too:
 		// with 64 slots and no HTTP, 90,000 events/s, against 85,000 with all of
 		// them and 72,000 with a quarter.
-		if got == n {
+		full := got.received == n*ahead
+		if full {
 			batch = min(2*batch, max(1, c.lane.pool.slots.limit()/2))
 		} else {
-			batch = max(1, got)
+			batch = max(1, got.received)
+		}
+		// What another lane reads takes no slot: a flood there is passed over in
+		// large steps, so that what lies behind it need not wait.
+		if full && got.used < n/4 {
+			ahead = min(2*ahead, mostAhead)
+		} else {
+			ahead = 1
 		}
 	}
 	return nil
 }
 
-// fetch hands up to n messages to the pool, for which n slots were taken, and
-// returns for how many it used them.
-func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (used int, err error) {
+// mostAhead is for how many times as many messages as there are slots a fetch
+// may ask, while other lanes read nearly all that comes.
+const mostAhead = 16
+
+// fetched is what a fetch brought.
+type fetched struct {
+	received int
+	used     int // of the slots that it was given
+}
+
+// fetch hands up to ask messages to the pool, for which n slots were taken.
+func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n, ask int) (got fetched, err error) {
 	if n == 0 {
-		return 0, nil
+		return got, nil
 	}
-	batch, err := js.Fetch(n, jetstream.FetchMaxWait(c.w.fetchFor))
+	batch, err := js.Fetch(ask, jetstream.FetchMaxWait(c.w.fetchFor))
 	if err != nil {
-		return 0, fmt.Errorf("fetch: %w", err)
+		return got, fmt.Errorf("fetch: %w", err)
 	}
 	var back []*message
 	for raw := range batch.Messages() {
 		m, err := newMessage(raw, c.lane, time.Now())
 		if err != nil {
-			return used, err
+			return got, err
 		}
-		if ctx.Err() != nil {
+		got.received++
+		switch {
+		case ctx.Err() != nil:
 			back = append(back, m)
-			continue
+		case c.passes != nil && c.passes(m):
+			c.w.complain(m.Ack(), "ack")
+		case got.used < n:
+			got.used++
+			c.lane.pool.run(work{m, c.handle})
+		case c.moreRoom(ctx):
+			c.lane.pool.run(work{m, c.handle})
+		default:
+			back = append(back, m)
 		}
-		used++
-		c.lane.pool.run(work{m, c.handle})
 	}
 	// Not before the fetch is over: the server would hand the message to this
 	// very fetch, again and again, until its count looks like poison.
@@ -111,9 +137,17 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n int) (use
 		c.w.handBack(m)
 	}
 	if err := batch.Error(); err != nil {
-		return used, fmt.Errorf("fetch: %w", err)
+		return got, fmt.Errorf("fetch: %w", err)
 	}
-	return used, nil
+	return got, nil
+}
+
+// moreRoom takes a slot for a message beyond those that were taken before, and
+// waits for it, but not so long that the message could come again elsewhere.
+func (c *consumer) moreRoom(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, keepEvery)
+	defer cancel()
+	return c.lane.pool.slots.take(ctx, 1) == 1
 }
 
 // find looks the durable consumer up, and has it made again if it is gone.

@@ -43,8 +43,8 @@ func (w *Worker) event(m *message) {
 		w.finish(m, true)
 		return
 	}
-	if lane := w.endpoints.LaneOf(tenant, eventType, m.seq); lane != m.lane.name && !w.ending(m, lane) {
-		w.finish(m, true) // another lane's consumer reads it
+	if w.isElsewhere(m, tenant, eventType) {
+		w.finish(m, true)
 		return
 	}
 	matched := w.endpoints.Match(tenant, eventType)
@@ -79,6 +79,20 @@ func (w *Worker) event(m *message) {
 		}
 		w.deliverEach(m, e, here)
 	}
+}
+
+// passesOver reports whether an event is one that another lane's consumer reads.
+func (w *Worker) passesOver(m *message) bool {
+	if !w.laned.Load() || !w.endpoints.InSync() {
+		return false
+	}
+	tenant, eventType, err := w.names.ParseEvent(m.Subject())
+	return err == nil && w.isElsewhere(m, tenant, eventType)
+}
+
+func (w *Worker) isElsewhere(m *message, tenant, eventType string) bool {
+	lane := w.endpoints.LaneOf(tenant, eventType, m.seq)
+	return lane != m.lane.name && !w.ending(m, lane)
 }
 
 // endingFor is for how long after its removal a lane still delivers what comes.

@@ -30,6 +30,7 @@ func (w *Worker) newLane(name string, events bool) *lane {
 	l.consumers = append(l.consumers, l.deliver)
 	if events {
 		l.fanout = w.consumer(l, w.names.Events(), streams.FanoutOf(name), w.event)
+		l.fanout.passes = w.passesOver
 		l.consumers = append(l.consumers, l.fanout)
 	}
 	return l
@@ -106,7 +107,9 @@ func (w *Worker) reconcile(ctx context.Context, running *sync.WaitGroup) {
 	if w.serves(streams.DefaultLane) {
 		weights[streams.DefaultLane] = 1
 	}
-	for _, d := range w.endpoints.Lanes() {
+	documents := w.endpoints.Lanes()
+	w.laned.Store(len(documents) > 0)
+	for _, d := range documents {
 		if w.serves(d.ID) {
 			weights[d.ID], events[d.ID] = d.Weight, len(d.Filters) > 0
 		}

@@ -129,6 +129,7 @@ type Worker struct {
 	straysEvery time.Duration
 	random      func() float64
 	cutOff      atomic.Int64
+	laned       atomic.Bool // there are lanes
 
 	// attempts is the context of all attempts and of storing what came of
 	// them. It outlives Run's by the grace period.
