@@ -77,11 +77,13 @@ func (d *demo) story(ctx context.Context) error {
 	if err := d.breathe(ctx); err != nil {
 		return err
 	}
-	settled, err := d.publishAll(ctx)
+	if err := d.publishAll(ctx); err != nil {
+		return err
+	}
+	settled, err := d.showOutcome(ctx)
 	if err != nil {
 		return err
 	}
-	d.showOutcome(settled)
 	if err := d.breathe(ctx); err != nil {
 		return err
 	}
@@ -91,7 +93,13 @@ func (d *demo) story(ctx context.Context) error {
 	if err := d.breathe(ctx); err != nil {
 		return err
 	}
-	final, err := d.replayAll(ctx)
+	if err := d.replayAll(ctx); err != nil {
+		return err
+	}
+	if err := d.breathe(ctx); err != nil {
+		return err
+	}
+	final, err := d.pauseAndResume(ctx)
 	if err != nil {
 		return err
 	}

@@ -109,10 +109,14 @@ func demoCells(width, total int, parts ...int) []int {
 	return cells
 }
 
-// counts says what matters of an endpoint; what is none is left out.
+// counts says what matters of an endpoint; what is none is left out. Retries
+// matter while the endpoint gets all that is for it: beside deliveries that are
+// held or dead, they are mostly probes.
 func (l *demoLive) counts(i int, c demoCount) string {
 	said := fmt.Sprintf("%d delivered", c.delivered)
-	if n := c.retries - l.before[i]; n > 0 {
+	if c.held > 0 {
+		said += fmt.Sprintf(", %d held", c.held)
+	} else if n := c.retries - l.before[i]; n > 0 && c.dead == 0 {
 		said += ", " + plural(n, "retry")
 	}
 	if c.dead > 0 {

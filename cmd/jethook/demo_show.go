@@ -1,17 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"jethook/pkg/deadletter"
 	"jethook/pkg/receiver"
 )
 
@@ -44,79 +41,18 @@ func (d *demo) render(t table.Writer) {
 	}
 }
 
-// showOutcome says what came of the events.
-func (d *demo) showOutcome(settled demoTally) {
-	d.step(3, "What came of it: retries help a shaky receiver, but not one that is down.")
-	t := d.table("Endpoint", "Delivered", "Attempts", "Retries", "Dead letters")
-	verified, requests := 0, 0
-	for i, c := range settled.endpoints {
-		t.AppendRow(table.Row{demoTenant + "/" + demoCast[i].id, fmt.Sprintf("%d of %d", c.delivered, d.events), c.attempts, c.retries, c.dead})
-		verified += c.verified
-		requests += c.attempts
+// broken is the error of promises that were not kept, nil when there are none.
+func broken(unkept []string) error {
+	if len(unkept) == 0 {
+		return nil
 	}
-	d.render(t)
-	d.say("  Each request is signed. The receivers found %d of %d signatures valid.", verified, requests)
-}
-
-// shownLetters is how many dead letters the demo lists.
-const shownLetters = 4
-
-// showLetters shows what lies in the dead-letter queue.
-func (d *demo) showLetters(ctx context.Context, dead int) error {
-	d.step(4, fmt.Sprintf("Nothing is dropped: %s in the dead-letter queue.", lie(dead)))
-	d.say("  A delivery that was given up is kept there with the reason and each attempt.")
-	t := d.table("#", "Endpoint", "Reason", "Attempts", "Last error")
-	var first deadletter.Letter
-	n := 0
-	for l, err := range d.letters.All(ctx, deadletter.Filter{Limit: shownLetters}) {
-		if err != nil {
-			return err
-		}
-		if n++; n == 1 {
-			first = l
-		}
-		t.AppendRow(table.Row{l.Seq, l.Name(), l.Reason, l.Attempts, shortError(l.LastError)})
-	}
-	if n == 0 {
-		return errors.New("the dead-letter queue is empty, although a receiver was down all the time")
-	}
-	d.render(t)
-	if more := dead - n; more > 0 {
-		d.say("  … and %d more (`jethook dlq list`)", more)
-	}
-	d.showHistory(first)
-	return nil
-}
-
-// showHistory shows a dead letter's attempts and the pauses between them.
-func (d *demo) showHistory(l deadletter.Letter) {
-	d.say("")
-	d.say("  The attempts of the first one, %s %s (`jethook dlq show %d`):", l.EventType, l.EventID, l.Seq)
-	t := d.table("Attempt", "Paused before", "Took", "Error")
-	var end time.Time
-	for _, h := range l.History {
-		paused := "-"
-		if !end.IsZero() {
-			paused = h.At.Sub(end).Round(time.Millisecond).String()
-		}
-		took := time.Duration(h.DurationMS * float64(time.Millisecond))
-		end = h.At.Add(took)
-		t.AppendRow(table.Row{h.Attempt, paused, took.Round(10 * time.Microsecond), shortError(h.Error)})
-	}
-	d.render(t)
-}
-
-// shortError is an error in a column that must not make its table wider than
-// the usual terminal.
-func shortError(said string) string {
-	const widest = len("503 Service Unavailable")
-	return printable(strings.TrimPrefix(said, "status "), widest)
+	return errors.New("the demo did not keep what it promises: " + strings.Join(unkept, "; "))
 }
 
 // conclude checks what the demo has claimed, and says what to do next.
 func (d *demo) conclude(final demoTally) error {
-	if unkept := final.unkept(d.events); len(unkept) > 0 {
-		return errors.New("the demo did not keep what it promises: " + strings.Join(unkept, "; "))
+	if err := broken(final.unkept()); err != nil {
+		return err
 	}
 	copies := 0
 	for _, c := range final.endpoints {
@@ -126,7 +62,6 @@ func (d *demo) conclude(final demoTally) error {
 	if d.Terminal {
 		mark = text.FgGreen.Sprint(mark)
 	}
-	d.say("  The dead-letter queue is empty.")
 	d.say("")
 	d.title(fmt.Sprintf("%s %d of %s at each of the %d endpoints, 0 lost, %d delivered twice.",
 		mark, d.events, plural(d.events, "event"), len(final.endpoints), copies))

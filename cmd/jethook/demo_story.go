@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	demoPublishing = 4 * time.Second // in which the events are published, at most
-	demoReplaying  = 3 * time.Second // in which the dead letters are sent, at most
-	demoSlowest    = 10.0            // events or dead letters a second
-	demoBreath     = 2 * time.Second // in which somebody reads what was just printed
-	demoReplays    = 5               // until there must be no dead letters
+	demoPublishing = 2500 * time.Millisecond // in which the events are published, at most
+	demoReplaying  = time.Second             // in which the dead letters are sent, at most
+	demoSlowest    = 10.0                    // events or dead letters a second
+	demoBreath     = 1500 * time.Millisecond // in which somebody reads what was just printed
+	demoReplays    = 5                       // until there must be no dead letters
 )
 
 // breathe lets somebody at a terminal read.
@@ -55,14 +55,19 @@ var demoEvents = [...]struct{ eventType, body string }{
 }
 
 // publishAll publishes the events and watches until they have settled.
-func (d *demo) publishAll(ctx context.Context) (demoTally, error) {
+func (d *demo) publishAll(ctx context.Context) error {
 	d.step(2, fmt.Sprintf("%s published, for all three receivers alike.", are(d.events, "event")))
 	usual := retry.Default()
 	d.say("  What fails is tried again, after pauses that grow: here %d attempts in %.0f s,", demoPolicy.Attempts(), demoPolicy.Window().Seconds())
 	d.say("  by default %d in %.0f hours. (Each pause is random, up to a bound that doubles.)", usual.Attempts(), usual.Window().Hours())
-	d.say("  Watch: a receiver that is down holds up no other.")
+	d.say("  An endpoint that keeps failing is shut off: its gate opens, its deliveries are")
+	d.say("  held, and a probe now and then finds out whether it is back.")
 	d.say("")
-	return d.watch(ctx, d.publish)
+	for i := range d.wanted {
+		d.wanted[i] = d.events
+	}
+	_, err := d.watch(ctx, d.publish)
+	return err
 }
 
 // publish publishes at a pace that can be followed.
@@ -74,40 +79,63 @@ func (d *demo) publish(ctx context.Context) error {
 			return fmt.Errorf("keep the pace: %w", err)
 		}
 		e := demoEvents[i%len(demoEvents)]
-		subject, err := d.client.Names.Event(demoTenant, e.eventType)
-		if err != nil {
+		if err := d.publishOne(ctx, i+1, e.eventType, e.body); err != nil {
 			return err
 		}
-		_, err = d.client.JS.PublishMsg(ctx, &nats.Msg{
-			Subject: subject,
-			Header:  nats.Header{jetstream.MsgIDHeader: {fmt.Sprintf("demo-%d", i+1)}},
-			Data:    fmt.Appendf(nil, e.body, i+1),
-		})
-		if err != nil {
-			return fmt.Errorf("publish event %d: %w", i+1, err)
-		}
+	}
+	return nil
+}
+
+func (d *demo) publishOne(ctx context.Context, n int, eventType, body string) error {
+	subject, err := d.client.Names.Event(demoTenant, eventType)
+	if err != nil {
+		return err
+	}
+	_, err = d.client.JS.PublishMsg(ctx, &nats.Msg{
+		Subject: subject,
+		Header:  nats.Header{jetstream.MsgIDHeader: {fmt.Sprintf("demo-%d", n)}},
+		Data:    fmt.Appendf(nil, body, n),
+	})
+	if err != nil {
+		return fmt.Errorf("publish event %d: %w", n, err)
 	}
 	return nil
 }
 
 // replayAll repairs the receiver that is down and replays until no letter is
 // left: a receiver that is still shaky may fail an event all over again.
-func (d *demo) replayAll(ctx context.Context) (demoTally, error) {
-	broken := d.receivers[len(d.receivers)-1]
-	broken.repaired.Store(true)
-	d.step(5, fmt.Sprintf("%s is repaired. `jethook replay` sends the dead letters again.", broken.name()))
+func (d *demo) replayAll(ctx context.Context) error {
+	down, repaired := d.broken(), time.Now()
+	down.repaired.Store(true)
+	d.step(5, fmt.Sprintf("%s is repaired. `jethook replay` sends the dead letters again.", down.name()))
 	d.say("")
-	var t demoTally
 	for round := range demoReplays {
-		if round > 0 {
-			d.say("  %s: a receiver is still shaky. Replayed once more:", came(t.dead()))
+		t, err := d.watch(ctx, d.replay)
+		if err != nil {
+			return err
 		}
-		var err error
-		if t, err = d.watch(ctx, d.replay); err != nil || t.dead() == 0 {
-			return t, err
+		if round == 0 {
+			d.showRecovery(repaired)
 		}
+		if t.dead() == 0 {
+			break
+		}
+		d.say("  %s: a receiver is still shaky. Replayed once more:", came(t.dead()))
 	}
-	return t, nil
+	if _, open := d.gates.Get(down.name()); open {
+		return broken([]string{"the gate of " + down.name() + " is still open"})
+	}
+	d.say("  The dead-letter queue is empty.")
+	return nil
+}
+
+// showRecovery says how the receiver that was down got what was for it.
+func (d *demo) showRecovery(repaired time.Time) {
+	times := d.broken().seen()
+	d.say("  The first one went as a probe and closed the gate, %s after the repair.", milliseconds(times.first.Sub(repaired)))
+	if d.events > 1 {
+		d.say("  The rest followed within %s, slowly at first: it may still be weak.", milliseconds(times.last.Sub(times.first)))
+	}
 }
 
 func (d *demo) replay(ctx context.Context) error {

@@ -14,25 +14,27 @@ import (
 // what lies in NATS.
 type demoTally struct {
 	unread    int // events that no worker has finished with
-	waiting   int // deliveries that await another attempt
+	waiting   int // deliveries that await an attempt, the held ones included
 	endpoints [len(demoCast)]demoCount
 }
 
 // demoCount is the same for one endpoint.
 type demoCount struct {
+	wanted    int // events that it is to get
 	delivered int // distinct events that were answered with success
 	attempts  int
 	retries   int
 	copies    int // requests with an event that had been delivered
 	verified  int // requests with a good signature
+	held      int // deliveries that may not go now
 	dead      int // letters in the dead-letter queue
 }
 
 // settled reports whether each of the events is delivered or dead at each
 // endpoint, and nothing is on its way.
-func (t demoTally) settled(events int) bool {
+func (t demoTally) settled() bool {
 	for _, c := range t.endpoints {
-		if c.delivered+c.dead < events {
+		if c.delivered+c.dead < c.wanted {
 			return false
 		}
 	}
@@ -49,12 +51,12 @@ func (t demoTally) dead() int {
 }
 
 // unkept returns in words what the demo promised and the tally does not show.
-func (t demoTally) unkept(events int) []string {
+func (t demoTally) unkept() []string {
 	var missing []string
 	for i, c := range t.endpoints {
 		name := demoTenant + "/" + demoCast[i].id
-		if c.delivered != events {
-			missing = append(missing, fmt.Sprintf("%s got %d of %s", name, c.delivered, plural(events, "event")))
+		if c.delivered != c.wanted {
+			missing = append(missing, fmt.Sprintf("%s got %d of %s", name, c.delivered, plural(c.wanted, "event")))
 		}
 		if c.dead > 0 {
 			missing = append(missing, fmt.Sprintf("%s for %s left in the dead-letter queue", letters(c.dead), name))
@@ -82,6 +84,10 @@ func (w *demoWorld) tally(ctx context.Context) (demoTally, error) {
 		return t, fmt.Errorf("look at the deliveries: %w", err)
 	}
 	t.waiting = int(waiting.State.Msgs)
+	held, err := w.held.All(ctx)
+	if err != nil {
+		return t, err
+	}
 	dead, err := w.dead.Info(ctx, jetstream.WithSubjectFilter(w.client.Names.DeadLetter(demoTenant, "*")))
 	if err != nil {
 		return t, fmt.Errorf("look at the dead letters: %w", err)
@@ -89,6 +95,7 @@ func (w *demoWorld) tally(ctx context.Context) (demoTally, error) {
 	for i, r := range w.receivers {
 		s := r.Stats()
 		t.endpoints[i] = demoCount{
+			wanted: w.wanted[i], held: int(held[r.name()].Total()),
 			delivered: s.Distinct, attempts: s.Requests, copies: s.Duplicates,
 			retries: int(r.retries.Load()), verified: int(r.verified.Load()),
 			dead: int(dead.State.Subjects[w.client.Names.DeadLetter(demoTenant, r.id)]),
@@ -118,39 +125,49 @@ func (d *demo) watch(ctx context.Context, work func(context.Context) error) (dem
 	for i, r := range d.receivers {
 		live.before[i] = int(r.retries.Load())
 	}
-	t, err := d.follow(ctx, live, working)
+	finished := false
+	t, err := d.follow(ctx, live.show, func(t demoTally) bool {
+		before := finished // only then is what it did in this tally
+		finished = isClosed(working)
+		return before && t.settled()
+	})
 	live.end(t)
 	return t, err
 }
 
-func (d *demo) follow(ctx context.Context, live *demoLive, working <-chan struct{}) (demoTally, error) {
+// follow looks, and shows what it sees, until that is enough.
+func (d *demo) follow(ctx context.Context, show func(demoTally), enough func(demoTally) bool) (demoTally, error) {
 	ticker := time.NewTicker(demoLook)
 	defer ticker.Stop()
 	var last demoTally
 	moved := time.Now()
 	for {
-		finished := isClosed(working) // asked first: what it did is then in the tally
 		t, err := d.tally(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return last, context.Cause(ctx)
 		case err != nil:
 			return last, err
-		case finished && t.settled(d.events):
+		case enough(t):
 			return t, nil
 		case t != last:
 			last, moved = t, time.Now()
 		case time.Since(moved) > demoPatience:
-			missing := append(t.unkept(d.events), "nothing moved for "+demoPatience.String())
+			missing := append(t.unkept(), "nothing moved for "+demoPatience.String())
 			return t, errors.New("stuck: " + strings.Join(missing, "; "))
 		}
-		live.show(t)
+		show(t)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return t, context.Cause(ctx)
 		}
 	}
+}
+
+// until looks without a word until what it sees is enough.
+func (d *demo) until(ctx context.Context, enough func(demoTally) bool) (demoTally, error) {
+	return d.follow(ctx, func(demoTally) {}, enough)
 }
 
 func isClosed(c <-chan struct{}) bool {

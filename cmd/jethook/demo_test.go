@@ -16,6 +16,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
+
+	"jethook/pkg/deadletter"
+	"jethook/pkg/delivery"
+	"jethook/pkg/gate"
 )
 
 // demoOutput collects what the demo prints, and tells when a text was printed.
@@ -94,8 +98,12 @@ func TestDemo(t *testing.T) {
 		"✔ 60 of 60 events at each of the 3 endpoints, 0 lost, 0 delivered twice.",
 		"The dead-letter queue is empty.",
 		"nats://127.0.0.1:",
-		"attempts_exhausted",
+		"endpoint_down",
 		"502 Bad Gateway",
+		"5 failures in a row",
+		"closed the gate",
+		"of 12 events, 0 came, 12 are held.",
+		": 12 came, within ",
 		"jethook serve", "jethook endpoint apply -f config/endpoints.yaml", "jethook listen",
 		"jethook publish acme order.created -d ", "jethook dlq list", "jethook replay",
 	} {
@@ -104,8 +112,11 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	for _, pattern := range []string{
-		`(?m)^ +acme/crm +60 of 60 +60 +0 +0$`,
-		`(?m)^ +acme/legacy +0 of 60 +300 +240 +60$`,
+		`(?m)^ +acme/crm +60 of 60 +60 +0$`,
+		`(?m)^ +acme/legacy +0 of 60 +\d{1,2} +60$`,
+		`(?m)^ +went there but [2-6] probes: \d{1,2} requests in all`,
+		`(?m)^ +probe +\S+ +\S+ +502 Bad Gateway$`,
+		`acme/legacy 0 delivered, \d+ held`,
 		`found (\d+) of \d+ signatures valid`,
 		`acme/legacy 60 delivered\n`,
 	} {
@@ -204,14 +215,14 @@ func kept() demoTally {
 	const events = 7
 	var t demoTally
 	for i := range t.endpoints {
-		t.endpoints[i] = demoCount{delivered: events, attempts: events + i, retries: i, verified: events + i}
+		t.endpoints[i] = demoCount{wanted: events, delivered: events, attempts: events + i, retries: i, verified: events + i}
 	}
 	return t
 }
 
 // TestDemoUnkept breaks each promise and wants it named.
 func TestDemoUnkept(t *testing.T) {
-	if missing := kept().unkept(7); len(missing) > 0 || !kept().settled(7) {
+	if missing := kept().unkept(); len(missing) > 0 || !kept().settled() {
 		t.Errorf("nothing is missing, but %v", missing)
 	}
 	for name, c := range map[string]struct {
@@ -228,16 +239,80 @@ func TestDemoUnkept(t *testing.T) {
 	} {
 		tally := kept()
 		c.breakIt(&tally)
-		if said := strings.Join(tally.unkept(7), "; "); !strings.Contains(said, c.say) {
+		if said := strings.Join(tally.unkept(), "; "); !strings.Contains(said, c.say) {
 			t.Errorf("%s: says %q, not %q", name, said, c.say)
 		}
-		if tally.settled(7) != c.settled {
+		if tally.settled() != c.settled {
 			t.Errorf("%s: settled is %v", name, !c.settled)
 		}
 		var out bytes.Buffer
 		d := &demo{app: &app{Out: &out}, events: 7}
 		if err := d.conclude(tally); err == nil || strings.Contains(out.String(), "0 lost") {
 			t.Errorf("%s: concludes %q, %v", name, out.String(), err)
+		}
+	}
+}
+
+// TestDemoUndisturbed harms an endpoint that is well, and wants it named.
+func TestDemoUndisturbed(t *testing.T) {
+	for name, c := range map[string]struct {
+		count   demoCount
+		slowest time.Duration
+		say     string
+	}{
+		"nothing": {demoCount{wanted: 7, delivered: 7, attempts: 7}, demoDisturbed, ""},
+		"retried": {demoCount{wanted: 7, delivered: 7, attempts: 8}, 0, "8 requests to acme/crm, which is well, for 7 events"},
+		"missing": {demoCount{wanted: 7, delivered: 6, attempts: 7}, 0, "7 requests to acme/crm"},
+		"slow":    {demoCount{wanted: 7, delivered: 7, attempts: 7}, demoDisturbed + 1, "an event took 2.000000001s to acme/crm"},
+	} {
+		r := &demoReceiver{demoRole: demoCast[0], times: demoTimes{slowest: c.slowest}}
+		said := strings.Join(undisturbed(c.count, r), "; ")
+		if (said == "") != (c.say == "") || !strings.Contains(said, c.say) {
+			t.Errorf("%s: says %q, not %q", name, said, c.say)
+		}
+	}
+}
+
+// TestDemoSpared sends requests to an endpoint whose gate is open, and wants
+// those named that are no probes.
+func TestDemoSpared(t *testing.T) {
+	opened := time.Now()
+	after := func(all ...time.Duration) (requests []time.Time) {
+		for _, d := range all {
+			requests = append(requests, opened.Add(d))
+		}
+		return requests
+	}
+	for name, c := range map[string]struct {
+		gate     gate.Opened
+		requests []time.Time
+		spared   bool
+	}{
+		"before":    {gate.Opened{}, after(-2, -1), true},
+		"under way": {gate.Opened{}, after(-1, demoSettling), true},
+		"probes":    {gate.Opened{Probes: 2}, after(-1, time.Second, 2*time.Second), true},
+		"probing":   {gate.Opened{Probes: 1, Prober: "a"}, after(-1, time.Second, 2*time.Second), true},
+		"stray":     {gate.Opened{Probes: 1}, after(-1, time.Second, 2*time.Second), false},
+	} {
+		c.gate.Since = opened
+		if said := spared(c.gate, c.requests, "acme/legacy"); (len(said) == 0) != c.spared {
+			t.Errorf("%s: says %q", name, said)
+		}
+	}
+}
+
+// TestDemoTells wants the most telling dead letter's history shown.
+func TestDemoTells(t *testing.T) {
+	letter := func(probes ...bool) (l deadletter.Letter) {
+		for _, probe := range probes {
+			l.History = append(l.History, delivery.Attempt{Probe: probe})
+		}
+		return l
+	}
+	rising := []deadletter.Letter{letter(), letter(false), letter(false, false, false), letter(true), letter(true, true, true), letter(false, true), letter(false, true, true)}
+	for i := range rising[1:] {
+		if tells(rising[i]) >= tells(rising[i+1]) {
+			t.Errorf("%v tells no less than %v", rising[i].History, rising[i+1].History)
 		}
 	}
 }
@@ -250,10 +325,11 @@ func TestDemoBars(t *testing.T) {
 		step := max(1, events/30)
 		for delivered := 0; delivered <= events; delivered += step {
 			for dead := 0; delivered+dead <= events; dead += step {
+				held := dead % 2 // some or none
 				var out bytes.Buffer
 				l := &demoLive{out: &out, events: events, width: 80}
 				var tally demoTally
-				tally.endpoints[1] = demoCount{delivered: delivered, retries: 4 * events, dead: dead}
+				tally.endpoints[1] = demoCount{delivered: delivered, retries: 4 * events, dead: dead, held: held * (events - delivered - dead)}
 				l.draw(tally)
 				line := escapes.ReplaceAllString(strings.Split(out.String(), "\n")[1], "")
 				if n := utf8.RuneCountInString(line); n > l.width {
@@ -271,6 +347,9 @@ func TestDemoBars(t *testing.T) {
 				}
 				if !strings.Contains(line, fmt.Sprintf("  %d delivered, ", delivered)) {
 					t.Fatalf("not %d delivered: %s", delivered, line)
+				}
+				if says := strings.Contains(line, " held"); says != (tally.endpoints[1].held > 0) {
+					t.Fatalf("%d held: %s", tally.endpoints[1].held, line)
 				}
 			}
 		}

@@ -19,6 +19,8 @@ import (
 	"jethook/pkg/deadletter"
 	"jethook/pkg/embedded"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
+	"jethook/pkg/hold"
 	"jethook/pkg/natsconn"
 	"jethook/pkg/replica"
 	"jethook/pkg/retry"
@@ -40,9 +42,12 @@ type demoWorld struct {
 	client    *client
 	endpoints *endpoint.Store
 	letters   *deadletter.Store
+	held      *hold.Store
+	gates     *gate.Fleet
 	fanout    jetstream.Consumer
 	waiting   jetstream.Stream // deliveries on their way
 	dead      jetstream.Stream
+	wanted    [len(demoCast)]int // how many events each endpoint is to get
 
 	undo []func() error
 }
@@ -122,10 +127,10 @@ func (w *demoWorld) documents() []byte {
 		fmt.Fprintf(&b, `  - tenant: %s
     id: %s
     url: %s
-    events: [">"]
+    events: %s
     secrets: [%q]
     retry: {base: %s, factor: %g, max_delay: %s, max_attempts: %d, jitter: %s}
-`, demoTenant, r.id, r.url, r.secret.Reveal(),
+`, demoTenant, r.id, r.url, r.events, r.secret.Reveal(),
 			demoPolicy.Base, demoPolicy.Factor, demoPolicy.MaxDelay, demoPolicy.MaxAttempts, demoPolicy.Jitter)
 	}
 	return []byte(b.String())
@@ -169,7 +174,7 @@ func (w *demoWorld) connect(ctx context.Context, names streams.Names) error {
 		return fmt.Errorf("JetStream: %w", err)
 	}
 	w.client = &client{nc, js, names}
-	w.letters = deadletter.NewStore(js, names)
+	w.letters, w.held = deadletter.NewStore(js, names), hold.NewStore(js, names)
 	if w.endpoints, err = w.client.endpoints(ctx); err != nil {
 		return err
 	}
@@ -182,7 +187,13 @@ func (w *demoWorld) connect(ctx context.Context, names streams.Names) error {
 	if w.dead, err = js.Stream(ctx, names.DeadLetters()); err != nil {
 		return fmt.Errorf("look up stream %s: %w", names.DeadLetters(), err)
 	}
-	return nil
+	kv, err := js.KeyValue(ctx, names.GatesBucket())
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", names.GatesBucket(), err)
+	}
+	w.gates = gate.NewFleet(kv, "", zerolog.Nop()) // it only looks, so that it needs no name
+	w.later(func() error { w.gates.Stop(); return nil })
+	return w.gates.Start(ctx)
 }
 
 // demoLog keeps what the replica warns of, to be shown if the demo fails.
