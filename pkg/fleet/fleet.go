@@ -32,8 +32,13 @@ type Member struct {
 	Started time.Time `json:"started"`
 	// Endpoints is the revision of the endpoints' bucket that it has in force.
 	Endpoints uint64 `json:"endpoints"`
-	// Lanes are those that it serves.
+	// Lanes are those that it serves: every lane when there are none.
 	Lanes []string `json:"lanes,omitempty"`
+}
+
+// Serves reports whether the replica serves a lane.
+func (m Member) Serves(lane string) bool {
+	return len(m.Lanes) == 0 || slices.Contains(m.Lanes, lane)
 }
 
 // Options say who joins, and where.
@@ -131,7 +136,24 @@ func (f *Fleet) Count() int { return len(f.ranking.Load().hashes) }
 // the one that owns it, 1 the one that would if that one died, and so on. All
 // replicas that see the same others agree, and one that dies moves only the
 // keys that it owned.
-func (f *Fleet) Rank(key string) int { return f.ranking.Load().rank(key) }
+func (f *Fleet) Rank(key string) int {
+	r := f.ranking.Load()
+	return r.rank(r.hashes, key)
+}
+
+// CountOf says how many of the live replicas serve a lane, and how many there
+// are at all when none does: it is at least 1. The limits of an endpoint are
+// shared by those that make its attempts; a share given to a replica that
+// serves other lanes only would be lost. It is as cheap as Count.
+func (f *Fleet) CountOf(lane string) int { return len(f.ranking.Load().of(lane)) }
+
+// RankOf is Rank among the replicas that CountOf counts, for what only they
+// can do or have a share of. A replica that is none of them comes behind them
+// all: its rank is their number, and so never 0.
+func (f *Fleet) RankOf(lane, key string) int {
+	r := f.ranking.Load()
+	return r.rank(r.of(lane), key)
+}
 
 // Live returns the live replicas, this one included, sorted by ID.
 func (f *Fleet) Live() []Member {
@@ -142,8 +164,8 @@ func (f *Fleet) Live() []Member {
 	return members
 }
 
-// OnChange has f called after each change of the set of live replicas. Count,
-// Rank and Live know of it by then. The calls come one at a time, and the next
+// OnChange has f called after each change of the set of live replicas, or of
+// the lanes that one serves. Count, Rank and Live know of it by then. The calls come one at a time, and the next
 // change is not looked at before they return.
 func (f *Fleet) OnChange(call func()) {
 	f.mu.Lock()

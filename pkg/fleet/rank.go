@@ -4,27 +4,61 @@ package fleet
 // change once it is made.
 type ranking struct {
 	self   uint64
-	hashes []uint64 // of all IDs, that of this replica included
+	hashes []uint64            // of all IDs, that of this replica included
+	lanes  map[string][]uint64 // of those that serve the lane, for each that one names
+	others []uint64            // of those that serve the lanes that none names
 }
 
 func rankingOf(members []Member, self string) *ranking {
-	r := &ranking{self: hash(self), hashes: make([]uint64, len(members))}
+	r := &ranking{self: hash(self), hashes: make([]uint64, len(members)), lanes: make(map[string][]uint64)}
 	for i, m := range members {
 		r.hashes[i] = hash(m.ID)
+		for _, lane := range m.Lanes {
+			r.lanes[lane] = nil
+		}
+	}
+	for lane := range r.lanes {
+		r.lanes[lane] = serving(members, lane)
+	}
+	// No lane is named "": what is left are those that serve every lane.
+	if r.others = serving(members, ""); len(r.others) == 0 {
+		r.others = r.hashes
 	}
 	return r
 }
 
-// rank counts those that score higher for the key. A score depends on the key
-// and one replica alone, so that the order of the others stays when one dies.
-func (r *ranking) rank(key string) int {
+func serving(members []Member, lane string) (hashes []uint64) {
+	for _, m := range members {
+		if m.Serves(lane) {
+			hashes = append(hashes, hash(m.ID))
+		}
+	}
+	return hashes
+}
+
+// of returns those that share what belongs to a lane.
+func (r *ranking) of(lane string) []uint64 {
+	if hashes, named := r.lanes[lane]; named {
+		return hashes
+	}
+	return r.others
+}
+
+// rank counts those that score higher for the key, and all of them when this
+// replica is not one. A score depends on the key and one replica alone, so that
+// the order of the others stays when one dies.
+func (r *ranking) rank(hashes []uint64, key string) int {
 	k := hash(key)
 	own := mix(k ^ r.self)
-	higher := 0
-	for _, h := range r.hashes {
+	higher, among := 0, false
+	for _, h := range hashes {
+		among = among || h == r.self
 		if mix(k^h) > own {
 			higher++
 		}
+	}
+	if !among {
+		return len(hashes)
 	}
 	return higher
 }

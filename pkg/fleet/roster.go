@@ -1,6 +1,9 @@
 package fleet
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// deadAfter is the silence after which a replica is dead: three heartbeats
@@ -29,12 +32,13 @@ func newRoster(self Member, now time.Time) roster {
 }
 
 // hear takes in a heartbeat and reports whether it is that of a replica that
-// was not alive before.
+// was not alive before, or served other lanes: one that was killed and is
+// started again under its name was never missed.
 func (r *roster) hear(m Member, now time.Time) bool {
 	r.awake(now)
-	_, known := r.members[m.ID]
+	before, known := r.members[m.ID]
 	r.members[m.ID] = heard{member: m, at: now}
-	return !known
+	return !known || !slices.Equal(before.member.Lanes, m.Lanes)
 }
 
 // awake notes that something came through. After a time in which nothing did,

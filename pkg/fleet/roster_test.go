@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -89,7 +90,7 @@ func TestRanksAreAPermutationAndMoveLittle(t *testing.T) {
 		key := fmt.Sprintf("acme/endpoint-%d", k)
 		places := make([]int, members)
 		for i, m := range all {
-			places[i] = rankingOf(all, m.ID).rank(key)
+			places[i] = rankOf(all, m.ID, key)
 		}
 		var seen [members]bool
 		for i, place := range places {
@@ -107,7 +108,7 @@ func TestRanksAreAPermutationAndMoveLittle(t *testing.T) {
 			if place > places[0] {
 				want--
 			}
-			if got := rankingOf(without, all[i].ID).rank(key); got != want {
+			if got := rankOf(without, all[i].ID, key); got != want {
 				t.Fatalf("%s: %s was at %d of %v, without the first it is at %d", key, all[i].ID, place, places, got)
 			}
 		}
@@ -119,6 +120,83 @@ func TestRanksAreAPermutationAndMoveLittle(t *testing.T) {
 	}
 }
 
+// rankOf is the rank of one of the members among all of them.
+func rankOf(members []Member, self, key string) int {
+	r := rankingOf(members, self)
+	return r.rank(r.hashes, key)
+}
+
+func TestALaneBelongsToThoseThatServeIt(t *testing.T) {
+	t.Parallel()
+	some := []Member{
+		{ID: "a", Lanes: []string{"default"}},
+		{ID: "b", Lanes: []string{"default", "bulk"}},
+		{ID: "c", Lanes: []string{"bulk", "bulk"}},
+	}
+	every := append([]Member{{ID: "d"}}, some...)
+	for _, tt := range []struct {
+		lane    string
+		members []Member
+		serve   []string
+	}{
+		{"default", some, []string{"a", "b"}},
+		{"bulk", some, []string{"b", "c"}},
+		{"urgent", some, []string{"a", "b", "c"}}, // none serves it: all
+		{"default", every, []string{"a", "b", "d"}},
+		{"bulk", every, []string{"b", "c", "d"}},
+		{"urgent", every, []string{"d"}},
+		{"urgent", []Member{{ID: "a"}, {ID: "b"}}, []string{"a", "b"}},
+	} {
+		var serving []Member
+		for _, id := range tt.serve {
+			serving = append(serving, Member{ID: id})
+		}
+		for _, m := range tt.members {
+			f := &Fleet{}
+			f.ranking.Store(rankingOf(tt.members, m.ID))
+			if n := f.CountOf(tt.lane); n != len(tt.serve) {
+				t.Errorf("lane %s of %d: %s counts %d, not %v", tt.lane, len(tt.members), m.ID, n, tt.serve)
+			}
+			for k := range 50 {
+				key := fmt.Sprintf("acme/endpoint-%d", k)
+				want := len(serving)
+				if slices.Contains(tt.serve, m.ID) {
+					want = rankOf(serving, m.ID, key)
+				}
+				if got := f.RankOf(tt.lane, key); got != want {
+					t.Fatalf("lane %s of %d: %s is at %d for %s, not at %d", tt.lane, len(tt.members), m.ID, got, key, want)
+				}
+			}
+		}
+	}
+}
+
+func TestOneThatServesOtherLanesIsAChange(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	r := newRoster(Member{ID: "a"}, now)
+	r.hear(Member{ID: "b", Lanes: []string{"bulk"}}, now)
+	if r.hear(Member{ID: "b", Lanes: []string{"bulk"}, Endpoints: 4}, now) {
+		t.Error("another revision is a change of who is alive")
+	}
+	if !r.hear(Member{ID: "b"}, now) {
+		t.Error("started again with other lanes, and no change")
+	}
+}
+
+func BenchmarkRankOf(b *testing.B) {
+	all := []Member{{ID: "host-0", Lanes: []string{"bulk"}}}
+	for i := range 9 {
+		all = append(all, Member{ID: fmt.Sprintf("host-%d", i+1)})
+	}
+	f := &Fleet{}
+	f.ranking.Store(rankingOf(all, "host-3"))
+	b.ReportAllocs()
+	for b.Loop() {
+		f.RankOf("default", "acme/crm")
+	}
+}
+
 func BenchmarkRank(b *testing.B) {
 	var all []Member
 	for i := range 10 {
@@ -126,6 +204,6 @@ func BenchmarkRank(b *testing.B) {
 	}
 	r := rankingOf(all, "host-3")
 	for b.Loop() {
-		r.rank("acme/crm")
+		r.rank(r.hashes, "acme/crm")
 	}
 }

@@ -63,6 +63,13 @@ func (s *Set) Of(name string, terms Terms) *Gate {
 	return g
 }
 
+// Known returns the gate of an endpoint if there is one, and otherwise nil.
+func (s *Set) Known(name string) *Gate {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.gates[name]
+}
+
 func (s *Set) tenantOf(name string) *tenant {
 	id, _, _ := strings.Cut(name, "/")
 	t := s.tenants[id]

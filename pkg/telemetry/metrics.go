@@ -145,6 +145,12 @@ func (m *Metrics) Consumer(durable string, pending uint64, ackPending int) {
 	m.ackPending.WithLabelValues(durable).Set(float64(ackPending))
 }
 
+// NoConsumer forgets a consumer that is gone.
+func (m *Metrics) NoConsumer(durable string) {
+	m.pending.DeleteLabelValues(durable)
+	m.ackPending.DeleteLabelValues(durable)
+}
+
 // InFlight registers how many attempts are being made.
 func (m *Metrics) InFlight(busy func() int) {
 	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

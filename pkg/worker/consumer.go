@@ -111,6 +111,8 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n, ask int)
 		return got, fmt.Errorf("fetch: %w", err)
 	}
 	var back []*message
+	patient, cancel := context.WithTimeout(ctx, c.w.fetchFor+keepEvery)
+	defer cancel()
 	for raw := range batch.Messages() {
 		m, err := newMessage(raw, c.lane, time.Now())
 		if err != nil {
@@ -125,7 +127,7 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n, ask int)
 		case got.used < n:
 			got.used++
 			c.lane.pool.run(work{m, c.handle})
-		case c.moreRoom(ctx):
+		case c.lane.pool.slots.take(patient, 1) == 1: // but not so late that it could come again elsewhere
 			c.lane.pool.run(work{m, c.handle})
 		default:
 			back = append(back, m)
@@ -140,14 +142,6 @@ func (c *consumer) fetch(ctx context.Context, js jetstream.Consumer, n, ask int)
 		return got, fmt.Errorf("fetch: %w", err)
 	}
 	return got, nil
-}
-
-// moreRoom takes a slot for a message beyond those that were taken before, and
-// waits for it, but not so long that the message could come again elsewhere.
-func (c *consumer) moreRoom(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, keepEvery)
-	defer cancel()
-	return c.lane.pool.slots.take(ctx, 1) == 1
 }
 
 // find looks the durable consumer up, and has it made again if it is gone.

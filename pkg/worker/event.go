@@ -96,7 +96,7 @@ func (w *Worker) isElsewhere(m *message, tenant, eventType string) bool {
 }
 
 // endingFor is for how long after its removal a lane still delivers what comes.
-const endingFor = time.Minute
+const endingFor = 10 * time.Second
 
 // ending reports whether an event of the default lane came to another one that
 // was only just removed. A replica that did not know of it yet may have passed

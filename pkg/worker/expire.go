@@ -45,24 +45,23 @@ func (w *Worker) limitOf(ep *endpoint.Endpoint) limit {
 // replica does, the one that ranks first.
 func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 	w := k.w
-	if w.replicas.Rank(h.name) != 0 {
-		h.late = nil
-		return whenever()
-	}
 	ep := k.endpointOf(h)
+	if w.rank(h.name) != 0 {
+		h.late = nil
+		return time.Now().Add(time.Minute) // should the one that is to do it change unnoticed
+	}
 	if ep == nil {
 		if exists, err := w.documents.Exists(ctx, h.name); err != nil || exists {
 			return time.Now().Add(time.Second) // this replica has not heard of it yet
 		}
 	}
-	l := w.limitOf(ep)
-	if l == nil {
+	if w.limitOf(ep) == nil {
 		h.late = nil // a feed sees to those whose time is over
 		return whenever()
 	}
 	k.look(&h.giving, false)
-	for _, do := range []func(context.Context, *holding, *endpoint.Endpoint, limit) (time.Time, error){k.giveUpNew, k.giveUpLate, k.giveUpProbe} {
-		at, err := do(ctx, h, ep, l)
+	for _, do := range []func(context.Context, *holding) (time.Time, error){k.giveUpNew, k.giveUpLate, k.giveUpProbe} {
+		at, err := do(ctx, h)
 		if err != nil {
 			return k.troubled(ctx, h, err, "could not give up what waited too long, trying again")
 		}
@@ -79,23 +78,29 @@ func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 
 // giveUpNew gives up those that were held first, from the oldest on. They lie
 // in the order in which their time runs out.
-func (k *keeper) giveUpNew(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit) (time.Time, error) {
-	return k.giveUpHead(ctx, h, ep, l, streams.HeldNew)
+func (k *keeper) giveUpNew(ctx context.Context, h *holding) (time.Time, error) {
+	return k.giveUpHead(ctx, h, streams.HeldNew)
 }
 
 // giveUpProbe gives up the one that the endpoint is probed with.
-func (k *keeper) giveUpProbe(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit) (time.Time, error) {
-	return k.giveUpHead(ctx, h, ep, l, streams.HeldProbe)
+func (k *keeper) giveUpProbe(ctx context.Context, h *holding) (time.Time, error) {
+	return k.giveUpHead(ctx, h, streams.HeldProbe)
 }
 
-func (k *keeper) giveUpHead(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit, kind streams.Kind) (time.Time, error) {
+func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) (next time.Time, err error) {
 	size := 1
 	for from := uint64(1); ctx.Err() == nil; size = giveUpBatch {
+		// The endpoint may be well again before a million are given up.
+		ep := k.endpointOf(h)
+		l := k.w.limitOf(ep)
+		if l == nil {
+			return time.Now().Add(tendEvery), nil
+		}
 		batch, err := k.w.held.Batch(ctx, h.tenant, h.id, kind, from, size)
 		if err != nil {
 			return time.Time{}, err
 		}
-		over, next := splitOver(batch, l, time.Now())
+		over, next := k.splitOver(h, batch, l)
 		if err := k.w.buryHeld(ctx, ep, l, over); err != nil {
 			return time.Time{}, err
 		}
@@ -115,10 +120,15 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, ep *endpoint.Endpoi
 	return time.Time{}, nil
 }
 
-// splitOver returns the first of a batch whose time is over, and when that of
-// the next is.
-func splitOver(batch []hold.Stored, l limit, now time.Time) (over []hold.Stored, next time.Time) {
+// splitOver returns the first of a batch whose time is over, and when to look
+// at the next.
+func (k *keeper) splitOver(h *holding, batch []hold.Stored, l limit) (over []hold.Stored, next time.Time) {
+	inHand := k.inHand(h)
+	now := time.Now()
 	for i := range batch {
+		if inHand[batch[i].Seq] {
+			return batch[:i], now.Add(time.Second) // its attempt decides
+		}
 		if at, _ := l(&batch[i].Delivery); now.Before(at) {
 			return batch[:i], at
 		}
@@ -128,7 +138,7 @@ func splitOver(batch []hold.Stored, l limit, now time.Time) (over []hold.Stored,
 
 // giveUpLate gives up those that had been attempted before they were held. They
 // lie in any order.
-func (k *keeper) giveUpLate(ctx context.Context, h *holding, ep *endpoint.Endpoint, l limit) (time.Time, error) {
+func (k *keeper) giveUpLate(ctx context.Context, h *holding) (time.Time, error) {
 	if h.late == nil {
 		h.late = k.w.held.Late(h.tenant, h.id)
 	}
@@ -140,25 +150,52 @@ func (k *keeper) giveUpLate(ctx context.Context, h *holding, ep *endpoint.Endpoi
 		if !ok {
 			break
 		}
+		ep := k.endpointOf(h)
+		l := k.w.limitOf(ep)
+		if l == nil || k.inHand(h)[seq] {
+			return time.Now().Add(time.Second), nil
+		}
 		d := delivery.Delivery{State: delivery.State{First: first, Since: since}}
 		if at, _ := l(&d); time.Now().Before(at) {
 			return at, nil
 		}
-		s, found, err := k.w.held.Get(ctx, seq)
-		if err != nil && !found {
+		if err := k.giveUpOne(ctx, ep, l, seq); err != nil {
 			return time.Time{}, err
-		}
-		if found {
-			if err := k.w.buryHeld(ctx, ep, l, []hold.Stored{s}); err != nil {
-				return time.Time{}, err
-			}
-			if err := k.w.held.DropOne(ctx, seq); err != nil {
-				return time.Time{}, err
-			}
 		}
 		h.late.Pop()
 	}
 	return time.Time{}, nil
+}
+
+// giveUpOne gives up the delivery under a sequence, if it is there still.
+func (k *keeper) giveUpOne(ctx context.Context, ep *endpoint.Endpoint, l limit, seq uint64) error {
+	s, found, err := k.w.held.Get(ctx, seq)
+	if !found {
+		return err
+	}
+	if err := k.w.buryHeld(ctx, ep, l, []hold.Stored{s}); err != nil {
+		return err
+	}
+	return k.w.held.DropOne(ctx, seq)
+}
+
+// inHand returns the sequences of held deliveries that this replica attempts
+// now: by a feed, or as a probe.
+func (k *keeper) inHand(h *holding) map[uint64]bool {
+	inHand := map[uint64]bool{}
+	for _, l := range k.w.everyLane() {
+		l.pool.each(func(m *message) {
+			if m.fed {
+				inHand[m.seq] = true
+			}
+		})
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h.probed != 0 {
+		inHand[h.probed] = true
+	}
+	return inHand
 }
 
 // buryHeld stores the dead letters of held deliveries whose time is over. Doing

@@ -31,8 +31,7 @@ const (
 // its gate lets them through, and straight from the messages that hold them:
 // nothing is stored twice, and what was not attempted stays where it is.
 func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
-	if rank := k.w.replicas.Rank(h.name); rank > 0 {
-		pause(ctx, time.Duration(rank)*rankDelay)
+	if k.w.rank(h.name) > 0 {
 		k.look(&h.serving, false)
 		if waiting, err := k.w.held.Of(ctx, h.tenant, h.id); err == nil && waiting.Total() == 0 {
 			return whenever()
@@ -44,6 +43,9 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 	}
 	size, until := 1, time.Now().Add(turn)
 	for ctx.Err() == nil && (time.Now().Before(until) || !k.contended.Load()) {
+		if size == 1 && !k.mayGo(ctx, h) {
+			return time.Time{}
+		}
 		began := time.Now()
 		k.look(&h.serving, false)
 		messages, err := f.Fetch(ctx, size, 0)
@@ -69,12 +71,37 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 		}
 		switch took := time.Since(began); {
 		case took < 50*time.Millisecond && len(messages) == size:
-			size = min(2*size, handful)
+			size = min(2*size, handful, roomy(messages))
 		case took > 200*time.Millisecond:
 			size = max(1, size/2)
 		}
 	}
 	return time.Time{}
+}
+
+// mayGo waits until the gate lets something through. What an endpoint can have
+// only now and then is not fetched before, to lie in hand and go back.
+func (k *keeper) mayGo(ctx context.Context, h *holding) bool {
+	ep := k.endpointOf(h)
+	if ep == nil || k.w.barred(ep) || k.w.home(ep) == nil {
+		return false
+	}
+	g := k.w.gateOf(ep)
+	if g.Take(ctx, 1) == 0 {
+		return false
+	}
+	g.Untake(1)
+	return true
+}
+
+// roomy returns how many messages like these may be in hand at a time.
+func roomy(messages []jetstream.Msg) int {
+	const room = 8 << 20
+	size := 1
+	for _, m := range messages {
+		size += len(m.Data())
+	}
+	return max(1, room*len(messages)/size)
 }
 
 // handBack returns held messages that are not attempted after all, in order.
@@ -115,6 +142,7 @@ func (k *keeper) admit(ctx context.Context, h *holding, r jetstream.Msg) (*messa
 	if err != nil {
 		return nil, nil
 	}
+	m.fed = true
 	g := k.w.gateOf(ep)
 	if g.Take(ctx, 1) == 0 {
 		return nil, nil

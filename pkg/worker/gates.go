@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"jethook/pkg/delivery"
@@ -24,6 +25,13 @@ func (w *Worker) home(ep *endpoint.Endpoint) *lane {
 	return nil
 }
 
+// rank says how many of the replicas that serve an endpoint's lane come before
+// this one in caring for it.
+func (w *Worker) rank(name string) int {
+	tenant, id, _ := strings.Cut(name, "/")
+	return w.replicas.RankOf(w.laneFor(w.endpoints.Get(tenant, id), streams.DefaultLane), name)
+}
+
 // gateOf returns the gate of an endpoint in this replica. There must be a lane.
 func (w *Worker) gateOf(ep *endpoint.Endpoint) *gate.Gate {
 	terms := gate.Terms{MaxInFlight: ep.MaxInFlight}
@@ -31,7 +39,7 @@ func (w *Worker) gateOf(ep *endpoint.Endpoint) *gate.Gate {
 		terms.PerSecond, terms.Burst = ep.RateLimit.PerSecond, ep.RateLimit.Burst
 	}
 	if ep.Ordered { // served by one replica alone, which need not share
-		n := w.replicas.Count()
+		n := w.replicas.CountOf(w.home(ep).name)
 		terms.PerSecond *= float64(n)
 		terms.Burst *= n
 	}
@@ -66,7 +74,7 @@ func (w *Worker) opened(ep *endpoint.Endpoint, why string, r delivery.Result) {
 	o := gate.Opened{Why: why, Since: now, FailingSince: now, LastError: r.Error, LastStatus: r.Status,
 		NextProbe: now.Add(gate.Interval(0, wait, w.random))}
 	w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Str("error", r.Error).Msg("gate opened: no attempts until a probe succeeds")
-	w.keeper.running.Go(func() {
+	w.telling.Go(func() {
 		for w.attempts.Err() == nil {
 			ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)
 			err := w.fleet.Open(ctx, ep.Name(), o)
@@ -87,11 +95,14 @@ func (w *Worker) gateChanged(name string, open bool) {
 		return // not written by jethook
 	}
 	if ep := w.endpoints.Get(tenant, id); ep != nil && w.home(ep) != nil {
-		g := w.gateOf(ep)
-		if !open {
-			g.SetOpen(true) // a gate that was just made closes slowly, too
+		w.gateOf(ep).SetOpen(true) // a gate that is only made now closes slowly, too
+	}
+	// Also where the endpoint was at home before, and when it is gone: an open
+	// gate is never swept.
+	for _, l := range w.everyLane() {
+		if g := l.gates.Known(name); g != nil {
+			g.SetOpen(open)
 		}
-		g.SetOpen(open)
 	}
 	w.keeper.touch(name, !open)
 }

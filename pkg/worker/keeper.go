@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,8 @@ type holding struct {
 	seen             sighting
 	serving          chore      // feed or probe
 	probing          bool       // that is what serving is busy with
+	probed           uint64     // the sequence of what it is probed with now, or 0
+	joining          bool       // waited for its turn among the replicas to feed
 	giving           chore      // up what waited too long
 	late             *hold.Late // of the replica that gives up for this endpoint
 }
@@ -67,7 +70,7 @@ const (
 	listEvery = 5 * time.Second
 	listShare = 50 // a listing may take a fiftieth of the time
 	// most bounds how many feeds, and how many probes, there are at a time.
-	mostFeeds  = 64
+	mostFeeds  = 128
 	mostProbes = 256
 	mostGiving = 8
 	// turn is how long a feed goes on while others wait for their turn.
@@ -90,6 +93,7 @@ func (k *keeper) nudge(name string, kind streams.Kind) {
 		h = k.holding(name)
 		signal(k.wake)
 	}
+	h.seen.asked = false // a listing that is under way may not know
 	if h.serving.idle || h.giving.idle {
 		signal(k.wake)
 	}
@@ -176,23 +180,32 @@ func (k *keeper) run(ctx context.Context) {
 
 // follow looks at everything anew when endpoints or replicas change.
 func (k *keeper) follow(ctx context.Context) {
-	count := k.w.replicas.Count()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	for {
-		changed := k.w.endpoints.Changed()
+	changed := k.w.endpoints.Changed()
+	for live := k.live(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
+			changed = k.w.endpoints.Changed() // before the look, so that no change falls between
 			k.touchAll()
 		case <-ticker.C:
-			if now := k.w.replicas.Count(); now != count {
-				count = now
+			if now := k.live(); !slices.Equal(now, live) {
+				live = now
 				k.touchAll()
 			}
 		}
 	}
+}
+
+// live returns which replicas are alive.
+func (k *keeper) live() []string {
+	var ids []string
+	for _, member := range k.w.replicas.Live() {
+		ids = append(ids, member.ID)
+	}
+	return slices.Sorted(slices.Values(ids))
 }
 
 // listen lists what is held, now and then.
@@ -258,7 +271,7 @@ func (k *keeper) forget(ctx context.Context) {
 	var gone []string
 	w.fleet.Each(func(name string, _ gate.Opened) {
 		tenant, id, _ := strings.Cut(name, "/")
-		if w.endpoints.Get(tenant, id) == nil && w.replicas.Rank(name) == 0 {
+		if w.endpoints.Get(tenant, id) == nil && w.rank(name) == 0 {
 			gone = append(gone, name)
 		}
 	})
@@ -378,7 +391,8 @@ func (k *keeper) service(h *holding, now time.Time) service {
 		return toWait
 	}
 	if k.w.lane(k.w.laneFor(ep, streams.DefaultLane)) == nil {
-		return toWait // not served by this replica
+		h.serving.next = now.Add(time.Second)
+		return toWait // not served by this replica, or not yet
 	}
 	if o, open := k.w.fleet.Get(h.name); open {
 		// The one that ranks first goes first, so that the others need not ask.
@@ -386,7 +400,7 @@ func (k *keeper) service(h *holding, now time.Time) service {
 		if o.Prober != "" {
 			due = o.LeaseEnds
 		}
-		due = due.Add(time.Duration(k.w.replicas.Rank(h.name)) * tendEvery)
+		due = due.Add(time.Duration(k.w.rank(h.name)) * tendEvery)
 		h.serving.next = due
 		if now.Before(due) {
 			return toWait
@@ -398,6 +412,12 @@ func (k *keeper) service(h *holding, now time.Time) service {
 		h.serving.next = now.Add(tendEvery)
 		return toWait
 	}
+	if rank := k.w.rank(h.name); rank > 0 && !h.joining {
+		h.joining = true
+		h.serving.next = now.Add(time.Duration(rank) * rankDelay)
+		return toWait
+	}
+	h.joining = false
 	return toFeed
 }
 

@@ -535,3 +535,126 @@ func TestHeldOddities(t *testing.T) {
 		t.Errorf("set aside %q", m.Data)
 	}
 }
+
+// An endpoint that was removed while its gate was open, and is made again, gets
+// its deliveries.
+func TestMadeAgainWhileTheGateWasOpen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", every(time.Hour, 3))
+	var far farSide
+	far.down.Store(true)
+	w.answer(far.answer)
+	r := w.run(16, time.Second)
+	w.publishMany("order.created", "evt_", 40)
+	w.until("the gate is open", func() bool { _, open := r.fleet.Get("acme/crm"); return open })
+	w.remove("crm")
+	w.until("the gate is forgotten", func() bool { _, open := r.fleet.Get("acme/crm"); return !open })
+	far.down.Store(false)
+	w.endpoint("crm")
+	w.publish("order.created", "after", "{}")
+	w.until("it has what came after", func() bool {
+		far.mu.Lock()
+		defer far.mu.Unlock()
+		return far.got["after"] > 0
+	})
+}
+
+// What was held is fed back by a replica whose lanes begin late, after it had
+// looked what is held.
+func TestALaneThatBeginsLateFeedsBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", paused, func(d *endpoint.Document) { d.Lane = "slow" })
+	r := w.run(8, time.Second)
+	w.publishMany("order.created", "evt_", 20)
+	w.held(20)
+	r.stop()
+	w.endpoint("crm", func(d *endpoint.Document) { d.Lane = "slow" })
+	w.lane(endpoint.Lane{ID: "slow", Weight: 1, From: 1})
+	w.run(8, time.Second, func(worker *Worker) {
+		restore := worker.restore
+		worker.restore = func(ctx context.Context, floors map[string]uint64) error {
+			pause(ctx, 300*time.Millisecond)
+			return restore(ctx, floors)
+		}
+	})
+	for range 20 {
+		w.next()
+	}
+}
+
+// A probe goes ahead although the oldest delivery's time is over, where dead
+// letters cannot be stored.
+func TestFullDeadLettersKeepNoGateOpen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", window(500*time.Millisecond))
+	s, err := w.js.Stream(w.ctx, w.names.DeadLetters())
+	w.must(err)
+	config := s.CachedInfo().Config
+	config.MaxMsgs = 1
+	_, err = w.js.UpdateStream(w.ctx, config)
+	w.must(err)
+	var far farSide
+	far.down.Store(true)
+	w.answer(far.answer)
+	r := w.run(16, time.Second)
+	w.publishMany("order.created", "evt_", 30)
+	w.until("the gate is open", func() bool { _, open := r.fleet.Get("acme/crm"); return open })
+	far.down.Store(false)
+	w.until("the gate is closed", func() bool { _, open := r.fleet.Get("acme/crm"); return !open })
+}
+
+// What an attempt is under way for is not given up meanwhile.
+func TestWhatIsInHandIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", paused)
+	r := w.run(16, time.Second)
+	w.publishMany("order.created", "evt_", 3)
+	w.held(3)
+	began, release := make(chan struct{}, 10), make(chan struct{})
+	w.answer(func(context.Context, call) delivery.Result {
+		began <- struct{}{}
+		<-release
+		return delivery.Result{Status: 200}
+	})
+	w.endpoint("crm")
+	<-began
+	// Paused again, with their time over, while they are attempted.
+	w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(time.Second) })
+	pause(w.ctx, 2*time.Second)
+	if n := w.state(w.names.DeadLetters()).Msgs; n > 2 {
+		t.Errorf("%d are given up", n)
+	}
+	close(release)
+	w.until("nothing is held", func() bool { return w.holds("crm") == 0 })
+	if n := len(w.sender.calls) + int(w.state(w.names.DeadLetters()).Msgs); n != 3 {
+		t.Errorf("3 deliveries came to %d ends", n)
+	}
+	r.stop()
+}
+
+// The consumers of a lane that is gone, which nobody deleted, are deleted.
+func TestLostConsumersOfALane(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm")
+	left := w.topology.Lane("left", []string{"acme.x"}, 1)
+	_, err := left.Ensure(w.ctx, w.js)
+	w.must(err)
+	d := given("crm", "stray", delivery.State{})
+	m, err := d.Encode(w.names.Delivery("left", "acme", "crm"), w.nc.MaxPayload())
+	w.must(err)
+	_, err = w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	w.run(8, time.Second, func(worker *Worker) { worker.straysEvery = 100 * time.Millisecond })
+	if c := w.next(); c.event != "stray" {
+		t.Errorf("%s came", c.event)
+	}
+	_, err = w.js.Consumer(w.ctx, w.names.Events(), streams.FanoutOf("left"))
+	if !gone(err) {
+		t.Errorf("the lane's consumer is there: %v", err)
+	}
+}

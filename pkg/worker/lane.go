@@ -25,7 +25,7 @@ type lane struct {
 }
 
 func (w *Worker) newLane(name string, events bool) *lane {
-	l := &lane{name: name, pool: newPool(w.maxInFlight), gates: gate.NewSet(w.maxInFlight, w.replicas.Count)}
+	l := &lane{name: name, pool: newPool(w.maxInFlight), gates: gate.NewSet(w.maxInFlight, func() int { return w.replicas.CountOf(name) })}
 	l.deliver = w.consumer(l, w.names.Deliveries(), streams.DeliverOf(name), w.delivery)
 	l.consumers = append(l.consumers, l.deliver)
 	if events {
@@ -115,6 +115,8 @@ func (w *Worker) reconcile(ctx context.Context, running *sync.WaitGroup) {
 		}
 		if d.Until != 0 {
 			w.drained(ctx, d)
+		} else {
+			delete(w.ends, d.ID)
 		}
 	}
 	for _, l := range w.lanes.list() {
@@ -134,7 +136,11 @@ func (w *Worker) reconcile(ctx context.Context, running *sync.WaitGroup) {
 // beginLane starts a lane's consumers, and makes them where they are new.
 func (w *Worker) beginLane(ctx context.Context, l *lane, running *sync.WaitGroup) {
 	if l.name != streams.DefaultLane {
-		if err := w.restore(ctx, nil); err != nil {
+		floors, err := w.floors(ctx)
+		if err == nil {
+			err = w.restore(ctx, floors)
+		}
+		if err != nil {
 			w.oddities.Warn().Err(err).Str("lane", l.name).Msg("could not make a lane's consumers, trying again")
 			return // until the next reconcile
 		}
@@ -148,6 +154,7 @@ func (w *Worker) beginLane(ctx context.Context, l *lane, running *sync.WaitGroup
 		running.Go(func() { c.run(ctx) })
 		running.Go(func() { c.look(ctx) })
 	}
+	w.keeper.touchAll()
 }
 
 func (w *Worker) endLane(l *lane) {
@@ -156,6 +163,10 @@ func (w *Worker) endLane(l *lane) {
 	w.lanes.all = slices.DeleteFunc(slices.Clone(w.lanes.all), func(other *lane) bool { return other == l })
 	w.ended = append(w.ended, l)
 	w.lanes.mu.Unlock()
+	for _, c := range l.consumers {
+		w.metrics.NoConsumer(c.durable)
+	}
+	w.keeper.touchAll()
 }
 
 // share divides the slots among the lanes by their weights.
@@ -171,15 +182,14 @@ func (w *Worker) share(weights map[string]int) {
 
 // drained deletes a lane that is being removed once nothing of it is left.
 func (w *Worker) drained(ctx context.Context, d endpoint.Lane) {
-	if w.replicas.Rank("lane "+d.ID) != 0 {
+	if w.replicas.RankOf(d.ID, "lane "+d.ID) != 0 || time.Since(d.Removed) < endingFor {
 		return
 	}
 	left, err := w.leftIn(ctx, d)
 	if err == nil && !left {
-		err = w.documents.DeleteLane(ctx, d.ID)
-	}
-	if err == nil && !left {
-		err = w.deleteConsumers(ctx, d)
+		if err = w.deleteConsumers(ctx, d.ID); err == nil {
+			err = w.documents.DeleteLane(ctx, d.ID)
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		w.oddities.Warn().Err(err).Str("lane", d.ID).Msg("could not finish removing a lane, trying again")
@@ -189,6 +199,14 @@ func (w *Worker) drained(ctx context.Context, d endpoint.Lane) {
 // leftIn reports whether a lane that is being removed has events or deliveries
 // still. What its schedules bring later is a stray, which is taken care of.
 func (w *Worker) leftIn(ctx context.Context, d endpoint.Lane) (bool, error) {
+	if w.ends[d.ID] == 0 {
+		// By now all replicas know that what comes is not the lane's.
+		last, err := streams.LastEvent(w.js, w.names)(ctx)
+		if err != nil {
+			return false, err
+		}
+		w.ends[d.ID] = max(last, 1)
+	}
 	for _, c := range []struct{ stream, durable string }{
 		{w.names.Events(), streams.FanoutOf(d.ID)}, {w.names.Deliveries(), streams.DeliverOf(d.ID)},
 	} {
@@ -200,7 +218,7 @@ func (w *Worker) leftIn(ctx context.Context, d endpoint.Lane) (bool, error) {
 			return false, fmt.Errorf("look up consumer %s: %w", c.durable, err)
 		}
 		info := js.CachedInfo()
-		passed := c.stream == w.names.Events() && info.AckFloor.Stream >= d.Until
+		passed := c.stream == w.names.Events() && info.AckFloor.Stream >= w.ends[d.ID]
 		if !passed && (info.NumPending > 0 || info.NumAckPending > 0) {
 			return true, nil
 		}
@@ -208,11 +226,11 @@ func (w *Worker) leftIn(ctx context.Context, d endpoint.Lane) (bool, error) {
 	return false, nil
 }
 
-func (w *Worker) deleteConsumers(ctx context.Context, d endpoint.Lane) error {
-	if err := w.js.DeleteConsumer(ctx, w.names.Events(), streams.FanoutOf(d.ID)); err != nil && !gone(err) {
+func (w *Worker) deleteConsumers(ctx context.Context, lane string) error {
+	if err := w.js.DeleteConsumer(ctx, w.names.Events(), streams.FanoutOf(lane)); err != nil && !gone(err) {
 		return err
 	}
-	if err := w.js.DeleteConsumer(ctx, w.names.Deliveries(), streams.DeliverOf(d.ID)); err != nil && !gone(err) {
+	if err := w.js.DeleteConsumer(ctx, w.names.Deliveries(), streams.DeliverOf(lane)); err != nil && !gone(err) {
 		return err
 	}
 	return nil

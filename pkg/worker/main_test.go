@@ -196,6 +196,9 @@ type alone struct{}
 func (alone) Count() int      { return 1 }
 func (alone) Rank(string) int { return 0 }
 
+func (alone) CountOf(string) int        { return 1 }
+func (alone) RankOf(string, string) int { return 0 }
+
 type testLog struct{ testing.TB }
 
 func (l testLog) Write(p []byte) (int, error) { l.Logf("%s", p); return len(p), nil }

@@ -20,6 +20,7 @@ type message struct {
 	progress atomic.Int64
 	parts    atomic.Int32 // deliveries that are not settled yet
 	shared   bool         // there are several
+	fed      bool         // it is held, and being fed back
 	failed   atomic.Bool  // one of them could not be settled
 }
 

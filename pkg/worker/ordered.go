@@ -79,7 +79,7 @@ func (o *ordered) reconcile(ctx context.Context, running *sync.WaitGroup) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for name, s := range o.served {
-		if o.w.replicas.Rank(name) != 0 {
+		if o.w.rank(name) != 0 {
 			s.stop()
 		}
 	}
@@ -115,7 +115,7 @@ func (o *ordered) list(ctx context.Context) error {
 // mutex.
 func (o *ordered) begin(ctx context.Context, name string, running *sync.WaitGroup) {
 	tenant, id, err := endpoint.ParseName(name)
-	if err != nil || o.served[name] != nil || o.w.replicas.Rank(name) != 0 {
+	if err != nil || o.served[name] != nil || o.w.rank(name) != 0 {
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)

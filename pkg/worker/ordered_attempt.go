@@ -138,9 +138,5 @@ func (h *head) tell(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease
 			Msg("gate closed: a probe succeeded")
 		return h.w.fleet.Close(ctx, h.name)
 	}
-	next := h.w.nextProbe(lease, r, ep)
-	if time.Since(next.FailingSince) >= time.Duration(ep.DisableAfter) {
-		h.w.disable(ep, fmt.Sprintf("nothing but failures for %s (disable_after)", ep.DisableAfter))
-	}
-	return h.w.fleet.Failed(ctx, lease, next)
+	return h.w.fleet.Failed(ctx, lease, h.w.stillFailing(ep, lease, r))
 }

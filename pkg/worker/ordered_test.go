@@ -76,6 +76,9 @@ func (m mate) Rank(string) int {
 	return len(m.alive)
 }
 
+func (m mate) CountOf(string) int              { return m.Count() }
+func (m mate) RankOf(_ string, key string) int { return m.Rank(key) }
+
 func (m mate) Live() (all []fleet.Member) {
 	defer m.asked.Add(1)
 	m.mu.Lock()

@@ -35,9 +35,15 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 		return whenever() // when something is held for it, it will be heard of
 	}
 	k.look(&h.serving, true)
-	if down := s.Delivery.Down(terms(ep)); !time.Now().Before(down) || s.Delivery.Expired(terms(ep), time.Now()) {
-		return time.Now().Add(tendEvery) // it is being given up
+	end := s.Delivery.Down(terms(ep))
+	if expiry := s.Delivery.Expiry(terms(ep)); expiry.Before(end) {
+		end = expiry
 	}
+	if over := time.Since(end); over >= 0 && over < giveUpWithin {
+		return time.Now().Add(time.Second) // it is being given up
+	}
+	k.setProbed(h, s.Seq)
+	defer k.setProbed(h, 0)
 	lease, got, err := w.fleet.Claim(ctx, h.name, time.Duration(ep.Timeout)+leaseBeyond)
 	if err != nil {
 		return k.troubled(ctx, h, err, "could not ask for the lease of a probe, trying again")
@@ -52,15 +58,27 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 	return time.Time{}
 }
 
+// giveUpWithin is how long a delivery whose time is over is left to be given
+// up. Where that cannot be, because dead letters cannot be stored, it serves to
+// find out that the endpoint works again.
+const giveUpWithin = 3 * time.Second
+
+func (k *keeper) setProbed(h *holding, seq uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h.probed = seq
+}
+
 // candidate returns the delivery to probe with: the one that was it before, or
 // else the oldest.
 func (k *keeper) candidate(ctx context.Context, h *holding) (oldest hold.Stored, found bool, err error) {
+	inHand := k.inHand(h)
 	for _, kind := range []streams.Kind{streams.HeldProbe, streams.HeldNew, streams.HeldLate} {
 		s, ok, err := k.w.held.Head(ctx, h.tenant, h.id, kind)
 		if err != nil && !ok {
 			return hold.Stored{}, false, err
 		}
-		if err != nil || !ok {
+		if err != nil || !ok || inHand[s.Seq] {
 			continue // what is not whole cannot be sent; the feed will see to it
 		}
 		if !found || s.Seq < oldest.Seq {
@@ -126,11 +144,19 @@ func (w *Worker) probeFailed(ctx context.Context, ep *endpoint.Endpoint, lease g
 	if err := w.held.DropOne(ctx, s.Seq); err != nil {
 		return fmt.Errorf("remove the delivery of a probe: %w", err)
 	}
+	return w.fleet.Failed(ctx, lease, w.stillFailing(ep, lease, r))
+}
+
+// stillFailing returns what an open gate's record says after a probe that
+// failed, and disables the endpoint when that has lasted for long. Enabled
+// again, it has as long once more.
+func (w *Worker) stillFailing(ep *endpoint.Endpoint, lease gate.Lease, r delivery.Result) gate.Opened {
 	next := w.nextProbe(lease, r, ep)
-	if after := time.Duration(ep.DisableAfter); time.Since(next.FailingSince) >= after {
+	if time.Since(next.FailingSince) >= time.Duration(ep.DisableAfter) {
 		w.disable(ep, fmt.Sprintf("nothing but failures for %s (disable_after)", ep.DisableAfter))
+		next.FailingSince = time.Now()
 	}
-	return w.fleet.Failed(ctx, lease, next)
+	return next
 }
 
 // nextProbe returns what an open gate's record says after a probe that failed.

@@ -26,6 +26,7 @@ const straysEvery = 30 * time.Second
 func (w *Worker) strays(ctx context.Context) {
 	ticker := time.NewTicker(w.straysEvery)
 	defer ticker.Stop()
+	unknown := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -35,10 +36,53 @@ func (w *Worker) strays(ctx context.Context) {
 		if w.replicas.Rank("strays") != 0 || !w.endpoints.InSync() {
 			continue
 		}
-		if err := w.moveStrays(ctx); err != nil && ctx.Err() == nil {
+		var err error
+		unknown, err = w.lostConsumers(ctx, unknown)
+		if err == nil {
+			err = w.moveStrays(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			w.oddities.Warn().Err(err).Msg("could not move the deliveries of a lane that is gone, trying again")
 		}
 	}
+}
+
+// lostConsumers deletes the consumers of lanes that are gone, which a replica
+// left that died while it removed one. A lane must be unknown twice in a row,
+// because one that was just made may not be heard of yet. It returns those that
+// are unknown now.
+func (w *Worker) lostConsumers(ctx context.Context, before map[string]bool) (unknown map[string]bool, err error) {
+	unknown = map[string]bool{}
+	for stream, prefix := range map[string]string{w.names.Events(): streams.Fanout + "_", w.names.Deliveries(): streams.Deliver + "_"} {
+		s, err := w.js.Stream(ctx, stream)
+		if err != nil {
+			return unknown, fmt.Errorf("look up stream %s: %w", stream, err)
+		}
+		names := s.ConsumerNames(ctx)
+		for name := range names.Name() {
+			if lane, ok := strings.CutPrefix(name, prefix); ok && !w.knownLane(lane) {
+				unknown[lane] = true
+			}
+		}
+		if err := names.Err(); err != nil {
+			return unknown, fmt.Errorf("list the consumers of %s: %w", stream, err)
+		}
+	}
+	for lane := range unknown {
+		if !before[lane] {
+			continue
+		}
+		if err := w.deleteConsumers(ctx, lane); err != nil {
+			return unknown, fmt.Errorf("delete the consumers of lane %s: %w", lane, err)
+		}
+	}
+	return unknown, nil
+}
+
+// knownLane reports whether there is such a lane, be it only until it is
+// drained.
+func (w *Worker) knownLane(id string) bool {
+	return id == streams.DefaultLane || slices.ContainsFunc(w.endpoints.Lanes(), func(l endpoint.Lane) bool { return l.ID == id })
 }
 
 func (w *Worker) moveStrays(ctx context.Context) error {
@@ -52,9 +96,7 @@ func (w *Worker) moveStrays(ctx context.Context) error {
 	}
 	gone := map[string]bool{}
 	for subject := range info.State.Subjects {
-		lane := strings.Split(subject, ".")[2]
-		known := func(l endpoint.Lane) bool { return l.ID == lane }
-		if lane != streams.DefaultLane && !slices.ContainsFunc(w.endpoints.Lanes(), known) {
+		if lane := strings.Split(subject, ".")[2]; !w.knownLane(lane) {
 			gone[lane] = true
 		}
 	}

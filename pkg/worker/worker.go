@@ -67,9 +67,12 @@ type Letters interface {
 type Replicas interface {
 	// Count is how many they are, this one included.
 	Count() int
+	// CountOf is how many of them serve a lane.
+	CountOf(lane string) int
 	// Rank says how many of them come before this one in caring for what the
-	// key names.
+	// key names, RankOf how many of those that serve a lane.
 	Rank(key string) int
+	RankOf(lane, key string) int
 	// Live returns what each says of itself.
 	Live() []fleet.Member
 }
@@ -114,14 +117,16 @@ type Worker struct {
 	oddities    zerolog.Logger // for what producers can make happen as often as they like
 
 	lanes     lanes
-	ended     []*lane // guarded by the lanes' mutex
+	ended     []*lane           // guarded by the lanes' mutex
+	ends      map[string]uint64 // the last event of a lane that is being removed; of reconcile
 	naks      *naks
 	keeper    *keeper
 	ordered   *ordered
-	storing   trouble    // with the stream of deliveries
-	burying   trouble    // with that of dead letters
-	gating    trouble    // with the bucket of gates
-	mending   sync.Mutex // one mends at a time
+	storing   trouble        // with the stream of deliveries
+	burying   trouble        // with that of dead letters
+	gating    trouble        // with the bucket of gates
+	telling   sync.WaitGroup // the fleet of gates that opened
+	mending   sync.Mutex     // one mends at a time
 	keepEvery time.Duration
 	fetchFor  time.Duration
 	patience  time.Duration
@@ -145,7 +150,7 @@ func New(o Options) *Worker {
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
 		restore: o.Restore, metrics: o.Metrics, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
-		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, straysEvery: straysEvery, random: rand.Float64,
+		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, ends: make(map[string]uint64), straysEvery: straysEvery, random: rand.Float64,
 	}
 	w.attempts, w.cut = context.WithCancelCause(context.Background())
 	w.naks = newNaks(w.complain)
@@ -208,6 +213,7 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 		for _, l := range w.everyLane() {
 			l.pool.wait()
 		}
+		w.telling.Wait()
 		close(finished)
 	}()
 	timer := time.NewTimer(grace)
