@@ -2,75 +2,19 @@ package deadletter
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"jethook/streams"
 )
 
-const (
-	apiTimeout = 10 * time.Second
-	// inFlight is how many requests wait for their answers at a time. Measured:
-	// with 64 the server is busy; more brings nothing.
-	inFlight = 64
-)
+// apiTimeout bounds a request to NATS.
+const apiTimeout = 10 * time.Second
 
-// request sends a request to JetStream's API, for what the client has no words
-// for: a purge that says how many, a delete that does not overwrite, a read
-// from the leader and not from a replica that may lag.
-func (s *Store) request(ctx context.Context, verb, stream string, ask, answer any) error {
-	data, err := json.Marshal(ask)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", verb, stream, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	m, err := s.js.Conn().RequestWithContext(ctx, apiPrefix(s.js.Options())+verb+"."+stream, data)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", verb, stream, err)
-	}
-	var failed struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &failed); err != nil {
-		return fmt.Errorf("%s %s: %w", verb, stream, err)
-	}
-	if failed.Error != nil {
-		return fmt.Errorf("%s %s: %w", verb, stream, failed.Error)
-	}
-	if err := json.Unmarshal(m.Data, answer); err != nil {
-		return fmt.Errorf("%s %s: %w", verb, stream, err)
-	}
-	return nil
-}
-
-func apiPrefix(o jetstream.JetStreamOptions) string {
-	switch {
-	case o.APIPrefix != "" && o.APIPrefix[len(o.APIPrefix)-1] == '.':
-		return o.APIPrefix
-	case o.APIPrefix != "":
-		return o.APIPrefix + "."
-	case o.Domain != "":
-		return "$JS." + o.Domain + ".API."
-	}
-	return "$JS.API."
-}
-
-// The codes with which the server says that there is no such message.
-const (
-	codeNoMessage  jetstream.ErrorCode = 10037
-	codeNoSequence jetstream.ErrorCode = 10043
-)
-
-// absent reports whether the server says that there is no such message.
-func absent(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == codeNoMessage || api.ErrorCode == codeNoSequence)
-}
+// inFlight is how many requests wait for their answers at a time. Measured:
+// with 64 the server is busy; more brings nothing.
+const inFlight = 64
 
 // remove deletes a message. One that is gone already is fine, and not counted.
 func (s *Store) remove(ctx context.Context, stream string, seq uint64) (removed bool, err error) {
@@ -83,13 +27,13 @@ func (s *Store) remove(ctx context.Context, stream string, seq uint64) (removed 
 	get := struct {
 		Seq uint64 `json:"seq"`
 	}{seq}
-	err = s.request(ctx, "STREAM.MSG.DELETE", stream, ask, &struct{}{})
+	err = streams.Request(ctx, s.js, "STREAM.MSG.DELETE", stream, ask, &struct{}{})
 	if err == nil {
 		return true, nil
 	}
 	// For a message that is gone the server has several errors, some of which
 	// mean other things too. So look whether it is.
-	if gone := s.request(ctx, "STREAM.MSG.GET", stream, get, &struct{}{}); absent(err) || absent(gone) {
+	if gone := streams.Request(ctx, s.js, "STREAM.MSG.GET", stream, get, &struct{}{}); streams.Absent(err) || streams.Absent(gone) {
 		return false, nil
 	}
 	return false, err
@@ -119,7 +63,7 @@ func (s *Store) purge(ctx context.Context, subject string, below uint64) (int, e
 	var answer struct {
 		Purged int `json:"purged"`
 	}
-	err := s.request(ctx, "STREAM.PURGE", s.names.DeadLetters(), ask, &answer)
+	err := streams.Request(ctx, s.js, "STREAM.PURGE", s.names.DeadLetters(), ask, &answer)
 	return answer.Purged, err
 }
 

@@ -114,6 +114,11 @@ func (e endpoints) Get(_ context.Context, name string) (endpoint.Document, error
 	return endpoint.Document{Lane: lane}, nil
 }
 
+// Lanes are one besides the default.
+func (e endpoints) Lanes(context.Context) ([]endpoint.Lane, []*endpoint.BrokenError, error) {
+	return []endpoint.Lane{{ID: "fast"}, {ID: "going", Until: 1}}, nil, nil
+}
+
 // dead returns a delivery that failed once with 503.
 func dead(id, name, eventType string, body []byte) *delivery.Delivery {
 	tenant, ep, _ := strings.Cut(name, "/")
@@ -191,6 +196,12 @@ func (w *world) deliveries() []delivery.Delivery {
 	if err != nil {
 		w.Fatal(err)
 	}
+	return w.read(c)
+}
+
+// read takes all that a consumer has.
+func (w *world) read(c jetstream.Consumer) []delivery.Delivery {
+	w.Helper()
 	var all []delivery.Delivery
 	for {
 		batch, err := c.FetchNoWait(1000)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"jethook/streams"
 )
 
 // mark is what a batch leaves in the stream of deliveries, stored in one and
@@ -65,9 +67,9 @@ func (s *Store) nextMark(ctx context.Context, from uint64) (m mark, seq uint64, 
 			Data []byte `json:"data"`
 		} `json:"message"`
 	}
-	err = s.request(ctx, "STREAM.MSG.GET", s.names.Deliveries(), ask, &answer)
+	err = streams.Request(ctx, s.js, "STREAM.MSG.GET", s.names.Deliveries(), ask, &answer)
 	switch {
-	case absent(err):
+	case streams.Absent(err):
 		return mark{}, 0, nil
 	case err != nil:
 		return mark{}, 0, fmt.Errorf("look for interrupted replays: %w", err)

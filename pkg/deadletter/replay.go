@@ -11,12 +11,15 @@ import (
 	"golang.org/x/time/rate"
 
 	"jethook/pkg/endpoint"
+	"jethook/streams"
 )
 
 // Endpoints reads endpoint documents by TENANT/ENDPOINT; errors.Is finds
-// endpoint.ErrNotFound in its error for one that does not exist.
+// endpoint.ErrNotFound in its error for one that does not exist. It reads the
+// lanes, too.
 type Endpoints interface {
 	Get(ctx context.Context, name string) (endpoint.Document, error)
+	Lanes(ctx context.Context) ([]endpoint.Lane, []*endpoint.BrokenError, error)
 }
 
 // ReplayOptions say how to replay.
@@ -230,6 +233,22 @@ func (r *replay) count(ctx context.Context) error {
 	return nil
 }
 
+// inForce returns a lane's name if there is such a lane, and otherwise the
+// default's: nobody would read what is stored in one that is gone.
+func (r *replay) inForce(ctx context.Context, name string) (string, error) {
+	if name == streams.DefaultLane {
+		return name, nil
+	}
+	lanes, _, err := r.options.Endpoints.Lanes(ctx)
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(lanes, func(l endpoint.Lane) bool { return l.ID == name && l.Until == 0 }) {
+		return name, nil
+	}
+	return streams.DefaultLane, nil
+}
+
 // lane looks an endpoint up, once in a run.
 func (r *replay) lane(ctx context.Context, name string) (lane, error) {
 	if l, ok := r.lanes[name]; ok {
@@ -241,6 +260,9 @@ func (r *replay) lane(ctx context.Context, name string) (lane, error) {
 	switch {
 	case err == nil:
 		l = lane{document.Lane, true}
+		if l.name, err = r.inForce(ctx, document.Lane); err != nil {
+			return lane{}, fmt.Errorf("look up the lane of endpoint %s: %w", name, err)
+		}
 	case errors.As(err, &broken):
 		l = lane{endpoint.DefaultLane, true} // it exists; replicas have its last good document
 	case !errors.Is(err, endpoint.ErrNotFound):

@@ -16,6 +16,18 @@ import (
 	"jethook/pkg/delivery"
 )
 
+// A lane that is gone, or going, is read by nobody.
+func TestReplayIntoALaneThatIsGone(t *testing.T) {
+	w := newWorld(t, setting{})
+	w.known["acme/crm"], w.known["acme/erp"] = "nowhere", "going"
+	w.bury(dead("evt_1", "acme/crm", "order.created", nil), delivery.Expired)
+	w.bury(dead("evt_2", "acme/erp", "order.created", nil), delivery.Expired)
+	w.replay(Filter{})
+	if n := len(w.deliveries()); n != 2 {
+		t.Errorf("%d deliveries in the default lane, want 2", n)
+	}
+}
+
 func TestReplayBeginsANewRound(t *testing.T) {
 	w := newWorld(t, setting{})
 	w.known["acme/crm"] = "fast"
@@ -27,14 +39,13 @@ func TestReplayBeginsANewRound(t *testing.T) {
 	if r.Replayed != 1 || r.Windowed {
 		t.Fatalf("%+v", r)
 	}
-	stream, err := w.js.Stream(w.ctx, w.names.Deliveries())
+	lane, err := w.js.CreateConsumer(w.ctx, w.names.Deliveries(), jetstream.ConsumerConfig{
+		FilterSubject: w.names.Delivery("fast", "acme", "crm"), AckPolicy: jetstream.AckExplicitPolicy,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.GetLastMsgForSubject(w.ctx, w.names.Delivery("fast", "acme", "crm")); err != nil {
-		t.Errorf("not in the endpoint's lane: %v", err)
-	}
-	all := w.deliveries()
+	all := w.read(lane) // the endpoint's
 	if len(all) != 1 {
 		t.Fatalf("%d deliveries", len(all))
 	}
@@ -390,21 +401,5 @@ func TestMarkThatIsNone(t *testing.T) {
 	}
 	if n := w.count(w.names.DeadLetters()); n != 3 {
 		t.Errorf("%d dead letters are left", n)
-	}
-}
-
-func TestAPIPrefix(t *testing.T) {
-	for _, c := range []struct {
-		o    jetstream.JetStreamOptions
-		want string
-	}{
-		{jetstream.JetStreamOptions{}, "$JS.API."},
-		{jetstream.JetStreamOptions{Domain: "hub"}, "$JS.hub.API."},
-		{jetstream.JetStreamOptions{APIPrefix: "imported"}, "imported."},
-		{jetstream.JetStreamOptions{APIPrefix: "imported.", Domain: "hub"}, "imported."},
-	} {
-		if got := apiPrefix(c.o); got != c.want {
-			t.Errorf("%+v: got %q, want %q", c.o, got, c.want)
-		}
 	}
 }

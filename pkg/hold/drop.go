@@ -22,7 +22,7 @@ func (s *Store) Drop(ctx context.Context, tenant, endpoint string, kind streams.
 func (s *Store) DropOne(ctx context.Context, seq uint64) error {
 	// Without no_erase the server overwrites the message first, which costs a
 	// second write to the disk.
-	err := s.request(ctx, "STREAM.MSG.DELETE", struct {
+	err := streams.Request(ctx, s.js, "STREAM.MSG.DELETE", s.names.Deliveries(), struct {
 		Seq     uint64 `json:"seq"`
 		NoErase bool   `json:"no_erase"`
 	}{seq, true}, &struct{}{})
@@ -31,7 +31,7 @@ func (s *Store) DropOne(ctx context.Context, seq uint64) error {
 	}
 	// For a message that is gone the server has several errors, some of which
 	// mean other things too. So look whether it is.
-	if _, ok, gone := s.Get(ctx, seq); absent(err) || gone == nil && !ok {
+	if _, ok, gone := s.Get(ctx, seq); streams.Absent(err) || gone == nil && !ok {
 		return nil
 	}
 	return fmt.Errorf("remove held delivery %d: %w", seq, err)
@@ -67,7 +67,7 @@ func (s *Store) purge(ctx context.Context, subject string, below uint64) (uint64
 	var answer struct {
 		Purged uint64 `json:"purged"`
 	}
-	if err := s.request(ctx, "STREAM.PURGE", ask, &answer); err != nil {
+	if err := streams.Request(ctx, s.js, "STREAM.PURGE", s.names.Deliveries(), ask, &answer); err != nil {
 		return 0, fmt.Errorf("remove %s: %w", subject, err)
 	}
 	return answer.Purged, nil

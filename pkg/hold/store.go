@@ -14,6 +14,9 @@ import (
 	"jethook/streams"
 )
 
+// apiTimeout bounds a request to NATS.
+const apiTimeout = 10 * time.Second
+
 // Store holds the deliveries of a namespace.
 type Store struct {
 	js      jetstream.JetStream

@@ -60,8 +60,8 @@ func (s *Store) get(ctx context.Context, ask any) (Stored, bool, error) {
 			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
-	err := s.request(ctx, "STREAM.MSG.GET", ask, &answer)
-	if absent(err) {
+	err := streams.Request(ctx, s.js, "STREAM.MSG.GET", s.names.Deliveries(), ask, &answer)
+	if streams.Absent(err) {
 		return Stored{}, false, nil
 	}
 	if err != nil {

@@ -2,15 +2,15 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/delivery"
+	"jethook/streams"
 )
 
 // handedHeader says, beside a stored state, how often the event had been handed
@@ -87,43 +87,26 @@ type storedState struct{ header nats.Header }
 func (o *inOrder) stored(ctx context.Context) (*storedState, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	ask := fmt.Appendf(nil, `{"last_by_subj":%q}`, o.w.names.OrderedState(o.tenant, o.id))
-	m, err := o.w.js.Conn().RequestWithContext(ctx, apiPrefix(o.w.js)+"STREAM.MSG.GET."+o.w.names.Deliveries(), ask)
-	if err != nil {
-		return nil, fmt.Errorf("read the state of %s: %w", o.name, err)
-	}
+	ask := struct {
+		Last string `json:"last_by_subj"`
+	}{o.w.names.OrderedState(o.tenant, o.id)}
 	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
 		Message struct {
 			Header []byte `json:"hdrs"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return nil, fmt.Errorf("read the state of %s: %w", o.name, err)
-	}
-	const noMessage, noStream = 10037, 10059
+	err := streams.Request(ctx, o.w.js, "STREAM.MSG.GET", o.w.names.Deliveries(), ask, &answer)
 	switch {
-	case answer.Error != nil && (answer.Error.ErrorCode == noMessage || answer.Error.ErrorCode == noStream):
+	case streams.Absent(err), errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil, nil //nolint:nilnil // nil says that there is none
-	case answer.Error != nil:
-		return nil, fmt.Errorf("read the state of %s: %w", o.name, answer.Error)
+	case err != nil:
+		return nil, fmt.Errorf("read the state of %s: %w", o.name, err)
 	}
 	header, err := nats.DecodeHeadersMsg(answer.Message.Header)
 	if err != nil {
 		header = nats.Header{} // which is no state's
 	}
 	return &storedState{header}, nil
-}
-
-func apiPrefix(js jetstream.JetStream) string {
-	o := js.Options()
-	if o.APIPrefix != "" {
-		return strings.TrimSuffix(o.APIPrefix, ".") + "."
-	}
-	if o.Domain != "" {
-		return "$JS." + o.Domain + ".API."
-	}
-	return "$JS.API."
 }
 
 // clear removes the state of an event that is over. One that stays is no other
