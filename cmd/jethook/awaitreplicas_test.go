@@ -16,9 +16,15 @@ import (
 // beats writes one heartbeat of a replica that has a revision in force.
 func (w *world) beats(id string, revision uint64) {
 	w.Helper()
-	data, err := json.Marshal(fleet.Member{ID: id, Endpoints: revision})
+	w.member(fleet.Member{ID: id, Endpoints: revision})
+}
+
+// member writes one heartbeat.
+func (w *world) member(m fleet.Member) {
+	w.Helper()
+	data, err := json.Marshal(m)
 	w.must(err)
-	_, err = w.bucket(w.names.ReplicasBucket()).Put(w.ctx, id, data)
+	_, err = w.bucket(w.names.ReplicasBucket()).Put(w.ctx, m.ID, data)
 	w.must(err)
 }
 
@@ -60,6 +66,29 @@ func TestEveryChangeTellsOfAReplicaThatDoesNotFollow(t *testing.T) {
 		contains(t, stderr, "slow", "old documents")
 		if strings.Contains(stderr, "quick") {
 			t.Errorf("%s: %s", c.args, stderr)
+		}
+	}
+}
+
+// What was stored before a document that is refused is awaited like any change,
+// and without such there is nothing to await.
+func TestAFileThatIsRefusedInTheMiddle(t *testing.T) {
+	w := startWorld(t)
+	w.run(exitDone, "endpoint", "apply", "-f", w.file(oneOfEach))
+	for _, c := range []struct {
+		lanes string
+		waits bool
+	}{
+		{`{id: bulk}, {id: urgent, filters: ["*.bank.>"]}`, true},
+		{`{id: urgent, filters: ["*.bank.>"]}`, false},
+	} {
+		w.beats("slow", 0)
+		var out, errs bytes.Buffer
+		a := &app{In: strings.NewReader(""), Out: &out, Err: &errs, patience: 100 * time.Millisecond}
+		_, stderr := w.runAs(a, exitFailed, "endpoint", "apply", "-f", w.file("lanes: ["+c.lanes+"]\n"))
+		contains(t, stderr, "cannot be changed")
+		if strings.Contains(stderr, "slow") != c.waits || strings.Contains(out.String(), "bulk created") != c.waits {
+			t.Errorf("%s: %s%s", c.lanes, out.String(), stderr)
 		}
 	}
 }

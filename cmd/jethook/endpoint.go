@@ -11,7 +11,7 @@ import (
 
 // endpointCmd is `jethook endpoint`.
 type endpointCmd struct {
-	Apply        endpointApplyCmd  `cmd:"" help:"Create or update the lanes and endpoints of a file."`
+	Apply        endpointApplyCmd  `cmd:"" help:"Create or update the lanes and endpoints of a file: none of them if a document is wrong."`
 	List         endpointListCmd   `cmd:"" help:"List endpoints: their state, and how much waits for each."`
 	Show         endpointShowCmd   `cmd:"" help:"Show an endpoint: its state, what waits for it, and its document."`
 	Remove       endpointRemoveCmd `cmd:"" help:"Remove an endpoint; what waits for it becomes dead letters, or is discarded."`

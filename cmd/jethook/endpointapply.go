@@ -14,7 +14,8 @@ type endpointApplyCmd struct {
 	JSON bool   `name:"json" help:"One JSON document a line."`
 }
 
-// Run applies a file, its lanes first: all of it, or nothing when a document is wrong.
+// Run applies a file, its lanes first: nothing of it when a document is wrong,
+// and what comes before one that the bucket refuses.
 func (c *endpointApplyCmd) Run(ctx context.Context, a *app) error {
 	config, err := a.load()
 	if err != nil {
@@ -28,27 +29,42 @@ func (c *endpointApplyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.changeEndpoints(ctx, func(_ *client, store *endpoint.Store) error {
-		for _, lane := range file.Lanes {
-			applied, err := store.ApplyLane(ctx, lane)
-			if err != nil {
-				return err
-			}
-			if err := c.printLane(a, applied); err != nil {
-				return err
-			}
+	return a.withEndpoints(ctx, func(client *client, store *endpoint.Store) error {
+		stored, err := c.apply(ctx, a, store, file)
+		if err == nil {
+			a.warnOfLanes(ctx, client, store, file)
 		}
-		for _, d := range file.Endpoints {
-			applied, err := store.Apply(ctx, d)
-			if err != nil {
-				return err
-			}
-			if err := c.print(a, applied); err != nil {
-				return err
-			}
+		if err == nil || stored && ctx.Err() == nil {
+			a.awaitReplicas(ctx, client)
 		}
-		return nil
+		return err
 	})
+}
+
+// apply applies the documents up to the first that is refused, and reports
+// whether there was one before it.
+func (c *endpointApplyCmd) apply(ctx context.Context, a *app, store *endpoint.Store, file endpoint.File) (stored bool, err error) {
+	for _, lane := range file.Lanes {
+		applied, err := store.ApplyLane(ctx, lane)
+		if err != nil {
+			return stored, err
+		}
+		stored = true
+		if err := c.printLane(a, applied); err != nil {
+			return stored, err
+		}
+	}
+	for _, d := range file.Endpoints {
+		applied, err := store.Apply(ctx, d)
+		if err != nil {
+			return stored, err
+		}
+		stored = true
+		if err := c.print(a, applied); err != nil {
+			return stored, err
+		}
+	}
+	return stored, nil
 }
 
 func (c *endpointApplyCmd) print(a *app, applied endpoint.Applied) error {

@@ -156,14 +156,24 @@ func (c *client) openGates(ctx context.Context) (map[string]gate.Opened, error) 
 // pending returns how many messages a consumer has before it, and none when it
 // is not there yet or any more.
 func (c *client) pending(ctx context.Context, stream, name string) (uint64, error) {
+	n, err := c.pendingIfAny(ctx, stream, name)
+	if n == nil {
+		return 0, err
+	}
+	return *n, err
+}
+
+// pendingIfAny is pending, with nil for a consumer that is not there.
+func (c *client) pendingIfAny(ctx context.Context, stream, name string) (*uint64, error) {
 	consumer, err := c.JS.Consumer(ctx, stream, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return 0, nil
+		return nil, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look at consumer %s of %s: %w", name, stream, err)
+		return nil, fmt.Errorf("look at consumer %s of %s: %w", name, stream, err)
 	}
-	return pendingIn(consumer.CachedInfo()), nil
+	n := pendingIn(consumer.CachedInfo())
+	return &n, nil
 }
 
 func pendingIn(info *jetstream.ConsumerInfo) uint64 {

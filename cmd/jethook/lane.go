@@ -24,7 +24,8 @@ type laneListCmd struct {
 // The states of a lane.
 const (
 	laneActive   = "active"
-	laneDraining = "draining" // it gets no new events, and is deleted when it is empty
+	laneDraining = "draining"   // it gets no new events, and is deleted when it is empty
+	laneUnserved = "not served" // by any of the live replicas: what is in it waits
 )
 
 // laneState is a lane and what waits in it.
@@ -33,9 +34,9 @@ type laneState struct {
 	State   string   `json:"state"`
 	Filters []string `json:"filters"`
 	Weight  int      `json:"weight"`
-	Waiting struct {
-		Events     uint64 `json:"events"`
-		Deliveries uint64 `json:"deliveries"`
+	Waiting struct { // nil is unknown: the consumer is not there
+		Events     *uint64 `json:"events"`
+		Deliveries *uint64 `json:"deliveries"`
 	} `json:"waiting"`
 }
 
@@ -50,11 +51,18 @@ func (c *laneListCmd) Run(ctx context.Context, a *app) error {
 		for _, b := range broken {
 			fmt.Fprintf(a.Err, "jethook: %s\n", b)
 		}
+		replicas, err := client.replicas(ctx)
+		if err != nil {
+			return err
+		}
 		t := a.table("ID", "State", "Filters", "Weight", "Waiting")
 		for _, lane := range append([]endpoint.Lane{{ID: endpoint.DefaultLane, Weight: 1}}, lanes...) {
 			l, err := client.lane(ctx, lane)
 			if err != nil {
 				return err
+			}
+			if unserved(replicas, lane.ID) {
+				l.notServed()
 			}
 			if c.JSON {
 				if err := encode(a.Out, l); err != nil {
@@ -62,7 +70,7 @@ func (c *laneListCmd) Run(ctx context.Context, a *app) error {
 				}
 				continue
 			}
-			t.AppendRow(table.Row{l.ID, l.State, l.filters(), l.Weight, count(l.Waiting.Events + l.Waiting.Deliveries)})
+			t.AppendRow(table.Row{l.ID, l.State, l.filters(), l.Weight, l.waiting()})
 		}
 		if !c.JSON {
 			t.Render()
@@ -78,11 +86,27 @@ func (c *client) lane(ctx context.Context, lane endpoint.Lane) (laneState, error
 		l.State = laneDraining
 	}
 	var err error
-	if l.Waiting.Events, err = c.pending(ctx, c.Names.Events(), streams.FanoutOf(lane.ID)); err != nil {
+	if l.Waiting.Events, err = c.pendingIfAny(ctx, c.Names.Events(), streams.FanoutOf(lane.ID)); err != nil {
 		return l, err
 	}
-	l.Waiting.Deliveries, err = c.pending(ctx, c.Names.Deliveries(), streams.DeliverOf(lane.ID))
+	l.Waiting.Deliveries, err = c.pendingIfAny(ctx, c.Names.Deliveries(), streams.DeliverOf(lane.ID))
 	return l, err
+}
+
+// notServed keeps it seen that a lane is being removed: that cannot end.
+func (l *laneState) notServed() {
+	if l.State == laneDraining {
+		l.State += ", " + laneUnserved
+		return
+	}
+	l.State = laneUnserved
+}
+
+func (l laneState) waiting() string {
+	if l.Waiting.Events == nil || l.Waiting.Deliveries == nil {
+		return "?"
+	}
+	return count(*l.Waiting.Events + *l.Waiting.Deliveries)
 }
 
 func (l laneState) filters() string {

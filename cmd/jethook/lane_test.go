@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/endpoint"
+	"jethook/pkg/fleet"
 	"jethook/streams"
 )
 
@@ -23,8 +24,8 @@ func TestLaneList(t *testing.T) {
 	contains(t, out, "ID", "State", "Filters", "Weight", "Waiting")
 	want := []string{
 		"default active (what is in no other) 1 -",
-		"bulk active (endpoints that name it) 1 -",
-		"urgent active *.auth.> *.bank.> 4 -", // its consumers are still to be made
+		"bulk active (endpoints that name it) 1 ?",
+		"urgent active *.auth.> *.bank.> 4 ?", // its consumers are still to be made
 	}
 	if got := rows(out); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -46,6 +47,38 @@ func TestLaneList(t *testing.T) {
 	contains(t, strings.Join(rows(out), "\n"), "urgent draining *.auth.> *.bank.> 4 5")
 	out, _ = w.run(exitDone, "lane", "list", "--json")
 	contains(t, out, `{"id":"urgent","state":"draining","filters":["*.auth.>","*.bank.>"],"weight":4,"waiting":{"events":3,"deliveries":2}}`, `{"id":"bulk","state":"active","filters":[],`)
+}
+
+func TestLanesThatNobodyServes(t *testing.T) {
+	w := startWorld(t)
+	file := w.file(`
+lanes: [{id: urgent, filters: ["*.auth.>"]}, {id: bulk}]
+endpoints:
+  - {tenant: acme, id: erp, url: "https://erp.example.com/", events: [a], lane: blk}
+  - {tenant: acme, id: shop, url: "https://shop.example.com/", events: [a], lane: bulk}
+  - {tenant: acme, id: till, url: "https://till.example.com/", events: [a], lane: elsewhere}
+`)
+	_, stderr := w.run(exitDone, "endpoint", "apply", "-f", file) // without replicas nothing is wrong yet
+	want := "jethook: acme/erp: there is no lane blk: its deliveries go through the default lane until there is one; did you mean bulk?\n" +
+		"jethook: acme/till: there is no lane elsewhere: its deliveries go through the default lane until there is one\n"
+	if stderr != want {
+		t.Errorf("got\n%s\nwant\n%s", stderr, want)
+	}
+	w.member(fleet.Member{ID: "one", Endpoints: 1 << 40, Lanes: []string{"default"}})
+	_, stderr = w.run(exitDone, "endpoint", "apply", "-f", file)
+	contains(t, stderr, "lane bulk: no live replica serves it", "lane urgent: no live replica serves it")
+	if strings.Contains(stderr, "lane default: no") {
+		t.Error(stderr)
+	}
+	w.must(w.store.RemoveLane(w.ctx, "bulk"))
+	out, _ := w.run(exitDone, "lane", "list")
+	contains(t, strings.Join(rows(out), "\n"), "default active", "urgent not served *.auth.> 1 ?", "bulk draining, not served")
+	out, _ = w.run(exitDone, "lane", "list", "--json")
+	contains(t, out, `"state":"not served","filters":["*.auth.>"],"weight":1,"waiting":{"events":null,"deliveries":null}}`)
+
+	w.member(fleet.Member{ID: "two", Endpoints: 1 << 40})
+	out, _ = w.run(exitDone, "lane", "list")
+	contains(t, strings.Join(rows(out), "\n"), "urgent active", "bulk draining (")
 }
 
 func (w *world) consumer(stream, name, filter string) {

@@ -73,8 +73,8 @@ type Document struct {
 	MaxInFlight int
 	// Headers are added to each request. jethook's own cannot be replaced.
 	Headers map[string]string
-	// Lane names the lane of the endpoint's further attempts. "default" by
-	// default, and in effect where there is no lane of that name.
+	// Lane names the lane of the endpoint's attempts, whatever the event's lane
+	// is. "default" by default, and in effect where there is no lane of that name.
 	Lane string
 	// Ordered asks for one event at a time, in the order in which they were
 	// published. At most MaxOrdered endpoints can.

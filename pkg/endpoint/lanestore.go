@@ -16,6 +16,11 @@ import (
 // ErrNoLane is returned for a lane that is not in the bucket.
 var ErrNoLane = errors.New("no such lane")
 
+// ErrLaneStays is returned for a lane that cannot be made what was asked for
+// as long as the one of that name is there: that has other filters, or is being
+// removed.
+var ErrLaneStays = errors.New("cannot be changed")
+
 // storedLane is what the bucket holds for a lane's id, nothing at revision 0.
 type storedLane struct {
 	lane     Lane
@@ -69,9 +74,9 @@ func (s *Store) applyLane(ctx context.Context, current storedLane, next Lane) (R
 	case current.revision == 0:
 		return s.createLane(ctx, next)
 	case before.Until > 0:
-		return "", 0, errors.New("it is being removed: apply it again when that is done and it is gone")
+		return "", 0, fmt.Errorf("it is being removed and %w: apply it again when that is done and it is gone", ErrLaneStays)
 	case !sameFilters(before, next):
-		return "", 0, fmt.Errorf("filters are %q and cannot be changed: remove the lane and apply it again when it is gone, or make another", before.Filters)
+		return "", 0, fmt.Errorf("filters are %q and %w: remove the lane and apply it again when it is gone, or make another", before.Filters, ErrLaneStays)
 	case before.Weight == next.Weight:
 		return Unchanged, current.revision, nil
 	}

@@ -76,6 +76,15 @@ func TestMostOrdered(t *testing.T) {
 	apply(t, s, d)
 	apply(t, s, ordered(MaxOrdered))
 
+	// What another store makes of the last place counts when there is none.
+	e := ordered(2)
+	e.Ordered = false
+	apply(t, NewStore(kv), e)
+	apply(t, s, ordered(MaxOrdered+1))
+	if _, err := s.Apply(testContext(t), ordered(2)); err == nil {
+		t.Error("one more than there can be")
+	}
+
 	plain := NewStore(kv)
 	if _, err := plain.Apply(testContext(t), ordered(0)); err == nil {
 		t.Error("a store that does not know the last event made an endpoint ordered")
@@ -85,5 +94,18 @@ func TestMostOrdered(t *testing.T) {
 	}
 	if _, err := plain.Apply(testContext(t), ordered(0)); !errors.Is(err, errNoSequence) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestOrderedAreCountedOnceForMany(t *testing.T) {
+	_, s, _ := laneStore(t)
+	d := testDocument()
+	d.Ordered = true
+	apply(t, s, d)
+	counted := s.ordered.at
+	d.ID = "shop"
+	apply(t, s, d)
+	if counted.IsZero() || s.ordered.at != counted || len(s.ordered.names) != 2 {
+		t.Errorf("counted %v and %v, %v", counted, s.ordered.at, s.ordered.names)
 	}
 }

@@ -62,6 +62,7 @@ func (e *BrokenError) Unwrap() error { return e.Err }
 type Store struct {
 	kv           jetstream.KeyValue
 	lastSequence func(context.Context) (uint64, error)
+	ordered      orderedCount
 }
 
 // StoreOption changes what a store can do.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,6 +49,29 @@ func InForce(ctx context.Context, kv jetstream.KeyValue, revision uint64) (behin
 		case <-time.After(coalesce):
 		}
 	}
+}
+
+// errListed ends a watch when all replicas are read.
+var errListed = errors.New("every live replica is read")
+
+// List returns the live replicas that the bucket knows of, sorted by ID, to one
+// that is none of them. One that was killed some seconds ago may be among them.
+func List(ctx context.Context, kv jetstream.KeyValue) ([]Member, error) {
+	var members []Member
+	take := func(entry jetstream.KeyValueEntry) error {
+		switch {
+		case entry == nil:
+			return errListed
+		case entry.Operation() == jetstream.KeyValuePut:
+			members = append(members, memberOf(entry))
+		}
+		return nil
+	}
+	if err := watch(ctx, kv, take, func() error { return nil }); !errors.Is(err, errListed) {
+		return nil, fmt.Errorf("read the replicas in bucket %s: %w", kv.Bucket(), err)
+	}
+	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
+	return members, nil
 }
 
 // view is what InForce sees of the replicas.

@@ -73,3 +73,22 @@ func TestInForceWhereNothingCanBeRead(t *testing.T) {
 		t.Error("without the server: no error")
 	}
 }
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if members, err := List(w.ctx, w.kv); len(members) > 0 || err != nil {
+		t.Errorf("without replicas: %v, %v", members, err)
+	}
+	w.join("b")
+	w.join("c").Leave(w.ctx)
+	w.join("a")
+	members, err := List(w.ctx, w.kv)
+	if err != nil || len(members) != 2 || members[0].ID != "a" || members[1].Lanes[0] != "default" {
+		t.Errorf("got %+v, %v", members, err)
+	}
+	w.must(w.js.DeleteKeyValue(w.ctx, testBucket))
+	if _, err := List(w.ctx, w.kv); err == nil || w.ctx.Err() != nil {
+		t.Errorf("without the bucket: %v", err)
+	}
+}

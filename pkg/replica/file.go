@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -14,16 +15,28 @@ import (
 // waiting for the file system to tell, also sees what a mounted volume swaps.
 const lookEvery = time.Second
 
+// follower applies the file of endpoints and knows what of it is not applied.
+type follower struct {
+	o     Options
+	store *endpoint.Store
+	last  []byte // what was applied
+	// waiting are its lanes that the store did not take, because those that are
+	// there are in the way, and refused is why, as it was reported last.
+	waiting []endpoint.Lane
+	refused string
+}
+
 // followFile applies the file of endpoints now, and again whenever it changes.
 func followFile(ctx context.Context, o Options, store *endpoint.Store, undo *undo) error {
 	if o.EndpointsFile == "" {
 		return nil
 	}
-	last, err := os.ReadFile(o.EndpointsFile)
-	if err != nil {
-		return fmt.Errorf("JETHOOK_ENDPOINTS_FILE: %w", err)
+	f := &follower{o: o, store: store}
+	data, err := os.ReadFile(o.EndpointsFile)
+	if err == nil {
+		err = f.apply(ctx, data)
 	}
-	if err := applyFile(ctx, o, store, last); err != nil {
+	if err != nil {
 		return fmt.Errorf("JETHOOK_ENDPOINTS_FILE: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -31,12 +44,12 @@ func followFile(ctx context.Context, o Options, store *endpoint.Store, undo *und
 	undo.add("endpoints file", func() error { cancel(); <-stopped; return nil })
 	go func() {
 		defer close(stopped)
-		watchFile(ctx, o, store, last)
+		f.watch(ctx)
 	}()
 	return nil
 }
 
-func watchFile(ctx context.Context, o Options, store *endpoint.Store, last []byte) {
+func (f *follower) watch(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	var failed string // the same trouble is reported once
@@ -46,50 +59,81 @@ func watchFile(ctx context.Context, o Options, store *endpoint.Store, last []byt
 			return
 		case <-ticker.C:
 		}
-		data, err := os.ReadFile(o.EndpointsFile)
-		if err == nil {
-			if bytes.Equal(data, last) && failed == "" {
-				continue
-			}
-			err = applyFile(ctx, o, store, data)
+		data, err := os.ReadFile(f.o.EndpointsFile)
+		switch {
+		case err != nil:
+		case failed != "" || !bytes.Equal(data, f.last):
+			err = f.apply(ctx, data)
+		default:
+			// Not the whole file: that would undo again and again what operators
+			// change meanwhile.
+			err = f.lanes(ctx, f.waiting)
 		}
 		switch {
 		case err == nil:
-			last, failed = data, ""
+			failed = ""
 		case err.Error() != failed && ctx.Err() == nil:
 			failed = err.Error()
-			o.Logger.Error().Err(err).Msg("the endpoints file is not applied; what was in force stays")
+			f.o.Logger.Error().Err(err).Msg("the endpoints file is not applied; what was in force stays")
 		}
 	}
 }
 
-// applyFile applies the file's documents, its lanes first. What is not in the file stays.
-func applyFile(ctx context.Context, o Options, store *endpoint.Store, data []byte) error {
-	file, err := endpoint.ParseFile(o.EndpointsFile, data, endpoint.Rules{AllowHTTP: o.AllowHTTP})
+// apply applies the file's documents, its lanes first. What is not in the file stays.
+func (f *follower) apply(ctx context.Context, data []byte) error {
+	file, err := endpoint.ParseFile(f.o.EndpointsFile, data, endpoint.Rules{AllowHTTP: f.o.AllowHTTP})
 	if err != nil {
 		return err
 	}
-	for _, lane := range file.Lanes {
-		applied, err := store.ApplyLane(ctx, lane)
-		if err != nil {
-			return err
-		}
-		if applied.Result != endpoint.Unchanged {
-			o.Logger.Info().Str("lane", lane.ID).Str("result", string(applied.Result)).Msg("lane applied")
-		}
+	if err := f.lanes(ctx, file.Lanes); err != nil {
+		return err
 	}
 	for _, d := range file.Endpoints {
-		applied, err := store.Apply(ctx, d)
-		if err != nil {
+		if err := f.endpoint(ctx, d); err != nil {
 			return err
 		}
-		log := o.Logger.With().Str("endpoint", d.Name()).Logger()
-		if applied.NewSecret != "" {
-			log.Info().Msg("made a signing secret: `jethook endpoint show " + d.Name() + " --secrets` tells it")
+	}
+	f.last = data
+	return nil
+}
+
+// lanes applies lanes. Those that are in the way of one are no reason to leave
+// endpoints without their documents, nor the replica without work.
+func (f *follower) lanes(ctx context.Context, lanes []endpoint.Lane) error {
+	var waiting []endpoint.Lane
+	var refused error
+	for _, lane := range lanes {
+		applied, err := f.store.ApplyLane(ctx, lane)
+		switch {
+		case errors.Is(err, endpoint.ErrLaneStays):
+			waiting, refused = append(waiting, lane), errors.Join(refused, err)
+		case err != nil:
+			return err
+		case applied.Result != endpoint.Unchanged:
+			f.o.Logger.Info().Str("lane", lane.ID).Str("result", string(applied.Result)).Msg("lane applied")
 		}
-		if applied.Result != endpoint.Unchanged {
-			log.Info().Str("result", string(applied.Result)).Msg("endpoint applied")
-		}
+	}
+	f.waiting = waiting
+	if refused == nil {
+		f.refused = ""
+	} else if refused.Error() != f.refused {
+		f.refused = refused.Error()
+		f.o.Logger.Error().Err(refused).Msg("lanes of the endpoints file are not applied, the rest of it is; trying again until they can be")
+	}
+	return nil
+}
+
+func (f *follower) endpoint(ctx context.Context, d endpoint.Document) error {
+	applied, err := f.store.Apply(ctx, d)
+	if err != nil {
+		return err
+	}
+	log := f.o.Logger.With().Str("endpoint", d.Name()).Logger()
+	if applied.NewSecret != "" {
+		log.Info().Msg("made a signing secret: `jethook endpoint show " + d.Name() + " --secrets` tells it")
+	}
+	if applied.Result != endpoint.Unchanged {
+		log.Info().Str("result", string(applied.Result)).Msg("endpoint applied")
 	}
 	return nil
 }

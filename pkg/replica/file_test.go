@@ -4,7 +4,14 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/embedded"
+	"jethook/pkg/endpoint"
+	"jethook/streams"
 )
 
 func TestEndpointsFile(t *testing.T) {
@@ -75,4 +82,88 @@ func TestMadeSecretIsNotLogged(t *testing.T) {
 	if !strings.Contains(log.String(), "made a signing secret") || strings.Contains(log.String(), "whsec_") {
 		t.Errorf("the log is\n%s", log)
 	}
+}
+
+// A lane that is in the way of one in the file keeps neither the replica from
+// starting nor the rest from being applied, and is replaced when it is gone.
+func TestALaneInTheWay(t *testing.T) {
+	const address = "http://127.0.0.1:9000/a"
+	const refused = "lanes of the endpoints file are not applied"
+	lanes := func(filter string) string { return "lanes: [{id: urgent, filters: ['" + filter + "']}]\nendpoints:\n" }
+	o, log := testOptions(t)
+	js, store := startStore(t, o)
+	o.EndpointsFile = t.TempDir() + "/endpoints.yaml"
+	// follow starts to follow the file, as a replica does when it starts.
+	follow := func() (stop func()) {
+		t.Helper()
+		var undo undo
+		if err := followFile(t.Context(), o, store, &undo); err != nil {
+			t.Fatalf("the replica does not start: %v", err)
+		}
+		return sync.OnceFunc(func() { _ = undo.all(o.Logger) }) // it has no errors
+	}
+	write(t, o.EndpointsFile, lanes("*.auth.>")+document("one", address))
+	stop := follow()
+	defer func() { stop() }()
+	write(t, o.EndpointsFile, lanes("*.bank.>")+document("two", address))
+	log.wait(t, refused, 1)
+	log.wait(t, "endpoint applied", 2)
+	stop()
+	stop = follow()
+	log.wait(t, refused, 2)
+
+	again := &follower{o: o, store: store}
+	for range 2 { // once for the trouble, not for each look
+		if err := again.lanes(t.Context(), []endpoint.Lane{{ID: "urgent", Weight: 1}}); err != nil || len(again.waiting) != 1 {
+			t.Errorf("got %v, %v", again.waiting, err)
+		}
+	}
+
+	// To try again is not to undo what an operator changed meanwhile.
+	if _, err := store.Update(t.Context(), "acme/two", func(d *endpoint.Document) error { d.MaxInFlight = 7; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.RemoveLane(t.Context(), "urgent"); err != nil {
+		t.Fatal(err)
+	}
+	log.wait(t, "being removed", 1)
+	if err := store.DeleteLane(t.Context(), "urgent"); err != nil {
+		t.Fatal(err)
+	}
+	log.wait(t, "lane applied", 2)
+	if found, _, err := store.Lanes(t.Context()); err != nil || len(found) != 1 || found[0].Filters[0] != "*.bank.>" {
+		t.Errorf("lanes %+v, %v", found, err)
+	}
+	if d, err := store.Get(t.Context(), "acme/two"); err != nil || d.MaxInFlight != 7 {
+		t.Errorf("max_in_flight %d, %v", d.MaxInFlight, err)
+	}
+	if got := endpoints(t, js); len(got) != 2 {
+		t.Errorf("endpoints %v, want two", got)
+	}
+	if n := strings.Count(log.String(), refused); n != 4 { // by three followers, and when it is being removed
+		t.Errorf("four troubles are reported %d times", n)
+	}
+}
+
+// startStore starts a server with the topology and no replica.
+func startStore(t *testing.T, o Options) (jetstream.JetStream, *endpoint.Store) {
+	t.Helper()
+	server, err := embedded.Start(*o.Embedded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	js := dial(t, server.URL())
+	if _, err := ensure(t.Context(), o, js); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), o.Names.EndpointsBucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js, endpoint.NewStore(kv, endpoint.LastSequence(streams.LastEvent(js, o.Names)))
 }
