@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,4 +40,27 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// TestTheProgramIsTheOneInThisTree looks at the program's sources, so that go
+// test knows what the results depend on: it saw nothing of the build above, and
+// would show those of an older program as cached.
+func TestTheProgramIsTheOneInThisTree(t *testing.T) {
+	seen := 0
+	for _, dir := range []string{"cmd", "config", "pkg", "streams", "go.mod", "go.sum"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			seen++
+			_, err = os.Stat(path) // this is what go test takes note of
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen < 100 {
+		t.Errorf("only %d files: has the tree another shape?", seen)
+	}
 }

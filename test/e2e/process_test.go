@@ -169,7 +169,7 @@ func connect(t *testing.T, url string, options ...nats.Option) (*nats.Conn, jets
 		t.Fatalf("connect to %s: %v", url, err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(50_000)) // more than any test publishes at once
 	if err != nil {
 		t.Fatal(err)
 	}

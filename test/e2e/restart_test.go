@@ -188,11 +188,12 @@ func TestWhatAttemptsSayWhileTheNATSServerIsAwayIsNotLost(t *testing.T) {
 	server := startNATS(t)
 	r := serve(t, "NATS_URL="+server.url)
 	// Every attempt lasts longer than the time in which the server goes away.
-	s := newSink(t, receiver.Options{Latency: 500 * time.Millisecond, Fail: 0.5})
-	apply(t, server.url, fmt.Sprintf(persistent, s.url), r)
+	s := newSink(t, receiver.Options{Latency: 500 * time.Millisecond, Fail: 0.5, Status: saysNothing})
+	const endpoints, events = 16, 96
+	w := wide{endpoints, events / endpoints}
+	apply(t, server.url, w.documents(s.url), r)
 	_, js := connect(t, server.url)
-	const events = 100
-	publish(t, js, "order.created", "a", events)
+	w.publish(t, js)
 	eventually(t, "all are being attempted", func() error {
 		c, err := js.Consumer(context.Background(), "WEBHOOKS_EVENTS", "fanout")
 		if err == nil && c.CachedInfo().NumPending > 0 {
@@ -209,6 +210,5 @@ func TestWhatAttemptsSayWhileTheNATSServerIsAwayIsNotLost(t *testing.T) {
 	})
 	server.start()
 	r.ready()
-	copies := everyEventArrived(t, js, s, "a", events)
-	t.Logf("%d copies", copies)
+	t.Logf("%d copies", w.allArrived(t, js, s))
 }

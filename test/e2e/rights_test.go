@@ -67,7 +67,7 @@ func TestAUserWhoMayNotMakeStreamsIsToldWhatIsMissing(t *testing.T) {
 func works(t *testing.T, s *natsServer, r *replica) {
 	t.Helper()
 	_, js := connect(t, s.url, nats.UserInfo("operator", "operator"))
-	far := newSink(t, receiver.Options{Fail: 0.5})
+	far := newSink(t, receiver.Options{Fail: 0.5, Status: saysNothing})
 	apply(t, "nats://operator:operator@127.0.0.1:"+s.port, fmt.Sprintf(persistent, far.url), r)
 	const events = 20
 	publish(t, js, "order.created", "r", events)

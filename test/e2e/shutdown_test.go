@@ -28,7 +28,7 @@ func TestAStopUnderLoadRepeatsNothing(t *testing.T) {
 
 func stopUnderLoad(t *testing.T, url string, env ...string) {
 	run := func() *replica { return serve(t, append(env, "JETHOOK_MAX_IN_FLIGHT=64")...) }
-	s := newSink(t, receiver.Options{Latency: 80 * time.Millisecond, Fail: 0.1})
+	s := newSink(t, receiver.Options{Latency: 80 * time.Millisecond, Fail: 0.1, Status: http.StatusInternalServerError})
 	r := run()
 	apply(t, url, fmt.Sprintf(persistent, s.url), r)
 	_, js := connect(t, url)
@@ -96,9 +96,10 @@ func TestAnAttemptThatTheGracePeriodCutsOffDoesNotCount(t *testing.T) {
 	_, js := connect(t, server.url)
 	r := serve(t, "NATS_URL="+server.url, "JETHOOK_SHUTDOWN_GRACE=100ms")
 	s, arrivals := slow(t, receiver.Options{Latency: 3 * time.Second})
-	apply(t, server.url, fmt.Sprintf(persistent, s.url), r)
-	const events = 20
-	publish(t, js, "order.created", "c", events)
+	const endpoints, events = 5, 20
+	w := wide{endpoints, events / endpoints}
+	apply(t, server.url, w.documents(s.url), r)
+	w.publish(t, js)
 	arrived(t, arrivals, events)
 
 	r.signal(syscall.SIGTERM)
@@ -109,7 +110,7 @@ func TestAnAttemptThatTheGracePeriodCutsOffDoesNotCount(t *testing.T) {
 		t.Errorf("the log does not say that attempts were cut off: %s", r.log)
 	}
 	serve(t, "NATS_URL="+server.url)
-	if copies := everyEventArrived(t, js, s, "c", events); copies > 0 {
+	if copies := w.allArrived(t, js, s); copies > 0 {
 		t.Errorf("%d copies", copies)
 	}
 	if cut := s.interrupted(); cut != events {

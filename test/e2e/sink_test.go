@@ -3,8 +3,13 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -49,6 +54,10 @@ func newSink(t *testing.T, o receiver.Options) *sink {
 	return s
 }
 
+// saysNothing is an answer that asks for another try and says nothing of how the
+// endpoint fares, so that its gate stays closed.
+const saysNothing = http.StatusRequestTimeout
+
 // seen returns the requests so far.
 func (s *sink) seen() []receiver.Request {
 	s.mu.Lock()
@@ -64,6 +73,25 @@ func (s *sink) counts() (events, copies int) {
 		copies += n - 1
 	}
 	return len(s.ok), copies
+}
+
+// repeated tells of an event that arrived more than once.
+func (s *sink) repeated() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, n := range s.ok {
+		if n < 2 {
+			continue
+		}
+		text := id + " came"
+		for _, r := range s.requests {
+			if r.EventID == id {
+				text += fmt.Sprintf(" at %s (attempt %d, answered %d)", r.At.Format(time.TimeOnly+".000"), r.Attempt, r.Status)
+			}
+		}
+		return text
+	}
+	return "no event came twice"
 }
 
 // missing returns an error while not all of n events with ids of publish
@@ -107,6 +135,72 @@ func publish(t *testing.T, js jetstream.JetStream, eventType, prefix string, n i
 			})
 		}
 	}
+}
+
+// door is a receiver that can be down: then it answers as told, and the sink
+// behind it sees nothing.
+type door struct {
+	*sink
+	answer atomic.Pointer[answer] // nil: it works
+	turned atomic.Int64           // requests that found it down
+}
+
+type answer struct {
+	status int
+	header http.Header
+}
+
+// newDoor starts a receiver that works until it goes down.
+func newDoor(t *testing.T, o receiver.Options) *door {
+	t.Helper()
+	d := &door{sink: newSink(t, o)}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := d.answer.Load()
+		if a == nil {
+			d.ServeHTTP(w, r)
+			return
+		}
+		d.turned.Add(1)
+		maps.Copy(w.Header(), a.header)
+		w.WriteHeader(a.status)
+	}))
+	d.url = server.URL
+	t.Cleanup(server.Close)
+	return d
+}
+
+// goDown lets the receiver answer with a status, and headers if there are any.
+func (d *door) goDown(status int, header http.Header) { d.answer.Store(&answer{status, header}) }
+
+func (d *door) comeUp() { d.answer.Store(nil) }
+
+// wide are events for several endpoints, each for one: an endpoint of which
+// nothing is known gets a few attempts at a time.
+type wide struct{ endpoints, each int }
+
+// documents returns the endpoints, all at one receiver.
+func (w wide) documents(url string) string {
+	text := "endpoints:\n"
+	for i := range w.endpoints {
+		text += fmt.Sprintf("- {tenant: acme, id: e%d, url: '%s', events: [kind%d], retry: {base: 200ms, max_delay: 1s, max_attempts: 16}}\n", i, url, i)
+	}
+	return text
+}
+
+func (w wide) publish(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	for i := range w.endpoints {
+		publish(t, js, fmt.Sprintf("kind%d", i), fmt.Sprintf("w%d", i), w.each)
+	}
+}
+
+// allArrived waits for the whole promise about these events.
+func (w wide) allArrived(t *testing.T, js jetstream.JetStream, s *sink) (copies int) {
+	t.Helper()
+	for i := range w.endpoints {
+		copies = everyEventArrived(t, js, s, fmt.Sprintf("w%d", i), w.each)
+	}
+	return copies
 }
 
 // key makes a signing secret and the key that verifies it.

@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"jethook/pkg/receiver"
+)
+
+// TestAnOrderedEndpointGetsItsEventsInOrderWhateverFails lets attempts fail and
+// replicas die.
+func TestAnOrderedEndpointGetsItsEventsInOrderWhateverFails(t *testing.T) {
+	t.Parallel()
+	server := startNATS(t)
+	run := func() *replica { return serveUnready(t, "NATS_URL="+server.url) }
+	replicas := []*replica{run(), run()}
+	for _, r := range replicas {
+		r.ready()
+	}
+	s := newSink(t, receiver.Options{Latency: time.Millisecond, Fail: 0.1, Status: http.StatusInternalServerError})
+	apply(t, server.url, fmt.Sprintf(`endpoints:
+- {tenant: acme, id: ledger, url: "%s", events: [">"], ordered: true, retry: {schedule: [10ms, 10ms, 20ms, 20ms, 50ms, 50ms, 100ms, 100ms, 200ms, 200ms]}}
+`, s.url), replicas...)
+	_, js := connect(t, server.url)
+	const events, times = 2000, 3
+	publish(t, js, "order.created", "i", events)
+	for i := range times {
+		s.reached(t, (i+1)*events/(times+1))
+		replicas[i%2].kill() // one of them is at work, the other waits for its turn
+		replicas[i%2] = run()
+	}
+	copies := everyEventArrived(t, js, s, "i", events)
+	t.Logf("%d kills, %d answers failed, %d copies", times, s.Stats().Failed, copies)
+	if copies > times {
+		t.Errorf("%d copies after %d kills", copies, times)
+	}
+	inOrder(t, s)
+}
+
+// inOrder checks that requests came in the order of their events, each event's
+// all together.
+func inOrder(t *testing.T, s *sink) {
+	t.Helper()
+	last := -1
+	for at, r := range s.seen() {
+		_, number, _ := strings.Cut(r.EventID, "-")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n != last && n != last+1 {
+			t.Fatalf("request %d is for event %d, the one before it was for %d", at, n, last)
+		}
+		last = n
+	}
+}
