@@ -47,7 +47,7 @@ fuzz: ## fuzz every target for FUZZTIME each (default 1m)
 	  done; \
 	done
 
-bench: ## measure throughput, latency and cost on this machine, into bin/bench.json
+bench: ## measure this machine, and prove isolation, into bin/bench.json (20 minutes)
 	@mkdir -p bin
 	@go run ./test/bench
 
