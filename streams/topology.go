@@ -88,6 +88,17 @@ func (t Topology) WithoutEndpoints() Topology {
 	return Topology{kept, t.Consumers}
 }
 
+// Bucket returns the topology of one bucket alone.
+func (t Topology) Bucket(name string) Topology {
+	var bucket Topology
+	for _, s := range t.Streams {
+		if s.Name == "KV_"+name {
+			bucket.Streams = append(bucket.Streams, s)
+		}
+	}
+	return bucket
+}
+
 // From returns the topology with a consumer that begins behind a sequence, for
 // one that must be made again and whose messages up to there were acked. On a
 // work queue the acked messages are gone, and nothing changes.

@@ -183,7 +183,12 @@ func TestFleetSurvives(t *testing.T) {
 			w.must(a.Close(w.ctx, "acme/shop"))
 			w.until("b knows", func() bool { return b.state() == a.state() && b.Len() == 2 })
 			outage(w)
-			open := func() error { return b.Open(w.ctx, "acme/new", b.opened("down")) }
+			open := func() error {
+				// An answer that went with the server never comes.
+				ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+				defer cancel()
+				return b.Open(ctx, "acme/new", b.opened("down"))
+			}
 			w.until("b can open another", func() bool { return open() == nil })
 			want := 3
 			if name != "a restart of the server" {

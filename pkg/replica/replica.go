@@ -93,7 +93,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	replicas, err := join(ctx, o, js, fleet.Options{
 		Self:     fleet.Member{ID: self, Version: o.Version, Started: time.Now().UTC(), Lanes: o.Lanes},
 		Revision: registry.Revision, Changed: registry.Changed, Logger: o.Logger,
-		Restore: func(ctx context.Context) error { return restore(ctx, nil) },
+		Restore: func(ctx context.Context) error {
+			_, err := topology.Bucket(o.Names.ReplicasBucket()).Ensure(ctx, js)
+			return err
+		},
 	}, &undo)
 	if err != nil {
 		return err
