@@ -44,7 +44,7 @@ func TestAUserWhoMayNotMakeStreamsIsToldWhatIsMissing(t *testing.T) {
 		says   []string
 	}{
 		"streams":   {"$JS.API.STREAM.CREATE.>", []string{"WEBHOOKS_EVENTS", "jethook streams apply", "$JS.API.STREAM.CREATE.WEBHOOKS_EVENTS"}},
-		"consumers": {`$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.>", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES.>`, []string{"fanout", "jethook streams apply", "$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS"}},
+		"consumers": {`$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.>", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES.deliver.>`, []string{"fanout", "jethook streams apply", "$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
