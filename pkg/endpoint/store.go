@@ -12,6 +12,7 @@ import (
 
 	"jethook/pkg/nearest"
 	"jethook/pkg/signature"
+	"jethook/streams"
 )
 
 // ErrNotFound is what errors.Is finds in a NotFoundError.
@@ -202,7 +203,7 @@ func (s *Store) eachOf(ctx context.Context, keys string, visit func(jetstream.Ke
 	if err != nil {
 		return err
 	}
-	defer endWatch(watcher)
+	defer streams.EndWatch(watcher)
 	for {
 		select {
 		case <-ctx.Done():

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/retry"
+	"jethook/streams"
 )
 
 const (
@@ -101,30 +102,13 @@ func (r *Registry) watch(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	defer endWatch(watcher)
+	defer streams.EndWatch(watcher)
 	if err := r.load(ctx, watcher.Updates(), start); err != nil {
 		return err
 	}
 	r.synced.Store(began + 1)
 	ready()
 	return r.follow(ctx, watcher.Updates(), start, began)
-}
-
-// endWatch takes what the watcher still sends, because it blocks until it can.
-func endWatch(watcher jetstream.KeyWatcher) {
-	// An error means that the subscription is gone already.
-	_ = watcher.Stop()
-	timeout := time.After(statusTimeout)
-	for {
-		select {
-		case _, open := <-watcher.Updates():
-			if !open {
-				return
-			}
-		case <-timeout:
-			return
-		}
-	}
 }
 
 // errReconnected ends a watch whose consumer may have gone with the server.

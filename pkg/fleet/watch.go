@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/streams"
 )
 
 const (
@@ -104,7 +106,7 @@ func watch(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyVa
 	if err != nil {
 		return err
 	}
-	defer endWatch(watcher)
+	defer streams.EndWatch(watcher)
 	stall := time.NewTimer(loadStall)
 	defer stall.Stop()
 	ticks := time.NewTicker(sweepEvery)
@@ -132,23 +134,6 @@ func watch(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyVa
 		}
 		if err != nil {
 			return err
-		}
-	}
-}
-
-// endWatch takes what the watcher still sends, because it blocks until it can.
-func endWatch(watcher jetstream.KeyWatcher) {
-	// An error means that the subscription is gone already.
-	_ = watcher.Stop()
-	timeout := time.After(loadStall)
-	for {
-		select {
-		case _, open := <-watcher.Updates():
-			if !open {
-				return
-			}
-		case <-timeout:
-			return
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/streams"
 )
 
 const (
@@ -94,7 +96,7 @@ func (f *Fleet) watch(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	defer endGatesWatch(watcher)
+	defer streams.EndWatch(watcher)
 	taken, err := f.load(ctx, watcher.Updates(), start.revision)
 	if err != nil {
 		return err
@@ -237,22 +239,4 @@ func (f *Fleet) decode(entry jetstream.KeyValueEntry, written time.Time) Opened 
 		f.log.Warn().Err(err).Str("key", entry.Key()).Msg("the gate is taken for open, to be probed at once")
 	}
 	return o
-}
-
-// endGatesWatch takes what the watcher still sends, because it blocks until it
-// can.
-func endGatesWatch(watcher jetstream.KeyWatcher) {
-	// An error means that the subscription is gone already.
-	_ = watcher.Stop()
-	timeout := time.After(gatesTimeout)
-	for {
-		select {
-		case _, open := <-watcher.Updates():
-			if !open {
-				return
-			}
-		case <-timeout:
-			return
-		}
-	}
 }
