@@ -13,7 +13,8 @@ const (
 	// stays improbable.
 	fatalStreak    = 5
 	streakPerRatio = 20
-	// rampStreak is how many open it again on the ramp.
+	// rampStreak is how many open it again on the ramp, by the same rule: without
+	// that, an endpoint that fails one in three would never get to its end.
 	rampStreak = 3
 	// Of the latest outcomes, this share opens a gate when so many are there.
 	fatalPercent  = 60
@@ -73,10 +74,11 @@ func (h *health) judge(v Vital, at instant, ramp bool) (why string) {
 }
 
 func (h *health) fatal(ramp bool) int32 {
+	least := int32(fatalStreak)
 	if ramp {
-		return rampStreak
+		least = rampStreak
 	}
-	return fatalStreak + int32(math.Ceil(float64(streakPerRatio*h.before)))
+	return least + int32(math.Ceil(float64(streakPerRatio*h.before)))
 }
 
 func (h *health) note(at instant, failed uint8) {

@@ -176,19 +176,52 @@ func TestTheFleetsWord(t *testing.T) {
 	})
 }
 
-// On the ramp three failures in a row open the gate again, and two do not.
+// On the ramp three failures in a row open the gate again, and two do not; more
+// are needed where some failed before on the same ramp.
 func TestRampOpensSooner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewSet(64, alone).Of("acme/crm", wide)
 		attempts(t, g, time.Second, times(5, Failing)...)
 		g.SetOpen(false)
-		if n := attempts(t, g, time.Second, Failing, Failing, Alive, Failing, Failing, Failing, Failing); n != 6 || !g.IsOpen() {
-			t.Errorf("open %v after %d attempts, want 6", g.IsOpen(), n)
+		if n := attempts(t, g, 40*time.Millisecond, Alive, Failing, Failing, Alive, Alive, Failing, Failing, Failing, Failing); n != 9 || g.IsOpen() {
+			t.Errorf("open %v after %d attempts of which six failed, at most four in a row", g.IsOpen(), n)
+		}
+		g.SetOpen(true)
+		g.SetOpen(false)
+		if n := attempts(t, g, 40*time.Millisecond, Alive, Failing, Failing, Failing, Failing); n != 4 || !g.IsOpen() {
+			t.Errorf("open %v after %d attempts, want 4", g.IsOpen(), n)
 		}
 		g.SetOpen(false)
 		pass(rampTime)
 		if n := attempts(t, g, time.Second, times(9, Failing)...); n != 5 {
 			t.Errorf("after the ramp open with attempt %d, want 5", n)
+		}
+	})
+}
+
+// An endpoint that fails one in three attempts by chance gets through its ramp
+// most of the time: were three failures in a row enough, hardly ever.
+func TestRampBearsWhatFailsNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		random := rand.New(rand.NewPCG(1, 2))
+		again := 0
+		for range 100 {
+			g := NewSet(64, alone).Of("acme/crm", wide)
+			g.SetOpen(true)
+			g.SetOpen(false)
+			outcomes := make([]Fault, 200)
+			for i := range outcomes {
+				outcomes[i] = Alive
+				if i > 0 && random.IntN(3) == 0 { // the first came after a good probe
+					outcomes[i] = Failing
+				}
+			}
+			if attempts(t, g, 40*time.Millisecond, outcomes...); g.IsOpen() {
+				again++
+			}
+		}
+		if again > 25 {
+			t.Errorf("%d of 100 ramps ended in an open gate", again)
 		}
 	})
 }
