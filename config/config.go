@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -17,8 +16,10 @@ import (
 	"github.com/kelseyhightower/envconfig"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/egress"
 	"jethook/pkg/natsconn"
 	"jethook/pkg/nearest"
+	"jethook/pkg/secret"
 	"jethook/streams"
 )
 
@@ -27,21 +28,25 @@ import (
 type Config struct {
 	NATS natsconn.Options `ignored:"true"`
 
-	Namespace      string        `default:"webhooks" desc:"first token of every subject, and in capitals the start of every stream's name"`
-	HTTPAddr       string        `split_words:"true" default:"127.0.0.1:8080" desc:"where /healthz, /readyz and /metrics are served"`
-	DataDir        string        `split_words:"true" default:"./data" desc:"where the embedded NATS server keeps its store"`
-	NATSListen     string        `split_words:"true" default:"127.0.0.1:4222" desc:"where the embedded NATS server listens"`
-	NATSSync       string        `split_words:"true" default:"always" desc:"when the embedded server's writes reach the disk: always, or an interval such as 1s"`
-	EndpointsFile  string        `split_words:"true" desc:"endpoint documents applied at start and whenever the file changes"`
-	StreamReplicas int           `split_words:"true" default:"1" desc:"copies of each stream in a NATS cluster: 1, 3 or 5"`
-	MaxInFlight    int           `split_words:"true" default:"256" desc:"attempts at a time in this replica"`
-	Lanes          []string      `desc:"lanes that this replica serves, such as default,bulk; all when unset"`
-	EgressAllow    []Prefix      `split_words:"true" desc:"networks beyond the public internet that deliveries may reach, such as 127.0.0.0/8 in a trial"`
-	AllowHTTP      bool          `split_words:"true" default:"false" desc:"accept endpoints with http:// addresses"`
-	MasterKeys     string        `split_words:"true" desc:"key ring that seals secrets; this version cannot seal and refuses it"`
-	LogLevel       zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn or error"`
-	LogFormat      string        `split_words:"true" default:"" desc:"json or console; console on a terminal when unset"`
-	ShutdownGrace  time.Duration `split_words:"true" default:"25s" desc:"how long running attempts may take to finish after SIGTERM"`
+	Namespace       string        `default:"webhooks" desc:"first token of every subject, and in capitals the start of every stream's name"`
+	HTTPAddr        string        `split_words:"true" default:"127.0.0.1:8080" desc:"where /healthz, /readyz and /metrics are served"`
+	DataDir         string        `split_words:"true" default:"./data" desc:"where the embedded NATS server keeps its store, and the file master-keys is"`
+	NATSListen      string        `split_words:"true" default:"127.0.0.1:4222" desc:"where the embedded NATS server listens"`
+	NATSSync        string        `split_words:"true" default:"always" desc:"when the embedded server's writes reach the disk: always, or an interval such as 1s"`
+	EndpointsFile   string        `split_words:"true" desc:"endpoint documents applied at start and whenever the file changes"`
+	StreamReplicas  int           `split_words:"true" default:"1" desc:"copies of each stream in a NATS cluster: 1, 3 or 5"`
+	MaxInFlight     int           `split_words:"true" default:"256" desc:"attempts at a time in this replica"`
+	Lanes           []string      `desc:"lanes that this replica serves, such as default,bulk; all when unset"`
+	EgressAllow     []egress.Rule `split_words:"true" desc:"networks beyond the public internet that deliveries may reach, such as 127.0.0.0/8 in a trial, or 10.1.2.3:8443"`
+	EgressDeny      []egress.Rule `split_words:"true" desc:"public networks that deliveries may not reach, written like those allowed"`
+	EgressProxy     secret.Secret `split_words:"true" desc:"proxy that deliveries go through, such as http://user:password@proxy.example.com:3128; none when unset"`
+	AllowHTTP       bool          `split_words:"true" default:"false" desc:"accept endpoints with http:// addresses"`
+	MasterKeys      secret.Secret `split_words:"true" desc:"keys that seal secrets, separated by commas: the first seals, all open; when unset, those in the file master-keys in the data directory"`
+	TenantEndpoints int           `split_words:"true" default:"10000" desc:"endpoints that a tenant can have; 0 is no limit"`
+	TenantRate      float64       `split_words:"true" default:"0" desc:"deliveries of one tenant that are first attempted a second, by all replicas of a lane together; 0 is no limit"`
+	LogLevel        zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn or error"`
+	LogFormat       string        `split_words:"true" default:"" desc:"json or console; console on a terminal when unset"`
+	ShutdownGrace   time.Duration `split_words:"true" default:"25s" desc:"how long running attempts may take to finish after SIGTERM"`
 }
 
 const prefix = "JETHOOK"
@@ -81,11 +86,25 @@ func (c Config) Validate() error {
 		err := streams.CheckName(lane)
 		check(err == nil, "LANES", strings.Join(c.Lanes, ","), fmt.Sprintf("lane %q %v", lane, err))
 	}
-	check(c.MasterKeys == "", "MASTER_KEYS", "***", "this version cannot seal secrets: unset it, and keep the bucket of endpoints to those who may read them")
+	_, err = c.Egress()
+	check(err == nil, "EGRESS_PROXY", c.EgressProxy.String(), fmt.Sprint(err))
+	_, err = c.Ring()
+	check(err == nil, "MASTER_KEYS", c.MasterKeys.String(), fmt.Sprint(err))
+	check(c.TenantEndpoints >= 0 && c.TenantEndpoints <= 1_000_000, "TENANT_ENDPOINTS", fmt.Sprint(c.TenantEndpoints), "must be 0 to 1000000, where 0 is no limit")
+	// Asked for in the affirmative, because NaN is in no range.
+	check(c.TenantRate >= 0 && c.TenantRate <= 1_000_000, "TENANT_RATE", fmt.Sprint(c.TenantRate), "must be 0 to 1000000 a second, where 0 is no limit")
 	check(c.LogLevel >= zerolog.TraceLevel && c.LogLevel <= zerolog.ErrorLevel, "LOG_LEVEL", c.LogLevel.String(), "must be "+levels)
 	check(slices.Contains([]string{"", "json", "console"}, c.LogFormat), "LOG_FORMAT", c.LogFormat, "must be json or console")
 	check(c.ShutdownGrace >= 0 && c.ShutdownGrace <= time.Hour, "SHUTDOWN_GRACE", c.ShutdownGrace.String(), "must be 0 to 1h")
 	return errors.Join(errs...)
+}
+
+// Ring returns the master keys that are configured, nil if there are none.
+func (c Config) Ring() (*secret.Ring, error) {
+	if c.MasterKeys == "" {
+		return nil, nil
+	}
+	return secret.ParseRing(c.MasterKeys.Reveal())
 }
 
 // SyncInterval returns how often the embedded server syncs; 0 is always.
@@ -100,31 +119,16 @@ func (c Config) SyncInterval() (time.Duration, error) {
 	return d, nil
 }
 
-// Allowed returns the networks of EgressAllow.
-func (c Config) Allowed() []netip.Prefix {
-	prefixes := make([]netip.Prefix, 0, len(c.EgressAllow))
-	for _, p := range c.EgressAllow {
-		prefixes = append(prefixes, p.Prefix)
+// Egress returns what deliveries may reach, and how. An error does not repeat the
+// proxy's URL, which may hold a password.
+func (c Config) Egress() (egress.Options, error) {
+	o := egress.Options{Allow: c.EgressAllow, Deny: c.EgressDeny, AllowHTTP: c.AllowHTTP}
+	if c.EgressProxy == "" {
+		return o, nil
 	}
-	return prefixes
-}
-
-// Prefix is a network in CIDR notation; an address alone is that one address.
-type Prefix struct{ netip.Prefix }
-
-// UnmarshalText reads a network or an address.
-func (p *Prefix) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
-	if addr, err := netip.ParseAddr(s); err == nil {
-		p.Prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-		return nil
-	}
-	prefix, err := netip.ParsePrefix(s)
-	if err != nil {
-		return fmt.Errorf("%q is not a network such as 10.0.0.0/8 or an address", s)
-	}
-	p.Prefix = prefix.Masked()
-	return nil
+	var err error
+	o.Proxy, err = egress.ParseProxy(c.EgressProxy.Reveal())
+	return o, err
 }
 
 // Variables lists the names of all JETHOOK_ variables.
@@ -170,6 +174,8 @@ func explain(err error) error {
 		return fmt.Errorf("%s=%q: must be a duration such as 25s or 1m30s", parse.KeyName, parse.Value)
 	case "int":
 		return fmt.Errorf("%s=%q: must be a whole number", parse.KeyName, parse.Value)
+	case "float64":
+		return fmt.Errorf("%s=%q: must be a number", parse.KeyName, parse.Value)
 	case "bool":
 		return fmt.Errorf("%s=%q: must be true or false", parse.KeyName, parse.Value)
 	case "zerolog.Level":

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/egress"
 	"jethook/pkg/natsconn"
 )
 
@@ -46,7 +47,7 @@ func load(t *testing.T, variables ...string) Config {
 
 var defaults = Config{
 	Namespace: "webhooks", HTTPAddr: "127.0.0.1:8080", DataDir: "./data", NATSListen: "127.0.0.1:4222", NATSSync: "always",
-	StreamReplicas: 1, MaxInFlight: 256, LogLevel: zerolog.InfoLevel, ShutdownGrace: 25 * time.Second,
+	StreamReplicas: 1, MaxInFlight: 256, TenantEndpoints: 10_000, LogLevel: zerolog.InfoLevel, ShutdownGrace: 25 * time.Second,
 }
 
 func TestDefaults(t *testing.T) {
@@ -54,6 +55,8 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("without variables: %+v\nwant %+v", c, defaults)
 	}
 }
+
+const aKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 // contract is every variable that users rely on, a value beside the default,
 // and what it makes of the configuration.
@@ -71,6 +74,7 @@ var contract = []struct {
 	{"NATS_CA", "", "f", func(c *Config) { c.NATS.CA = "f" }},
 	{"NATS_CERT", "", "f", func(c *Config) { c.NATS.Cert = "f" }},
 	{"NATS_KEY", "", "f", func(c *Config) { c.NATS.Key = "f" }},
+	{"NATS_INBOX_PREFIX", "", "_INBOX_worker", func(c *Config) { c.NATS.InboxPrefix = "_INBOX_worker" }},
 	{"JETHOOK_NAMESPACE", "webhooks", "acme", func(c *Config) { c.Namespace = "acme" }},
 	{"JETHOOK_HTTP_ADDR", "127.0.0.1:8080", ":80", func(c *Config) { c.HTTPAddr = ":80" }},
 	{"JETHOOK_DATA_DIR", "./data", "/x", func(c *Config) { c.DataDir = "/x" }},
@@ -81,10 +85,16 @@ var contract = []struct {
 	{"JETHOOK_MAX_IN_FLIGHT", "256", "7", func(c *Config) { c.MaxInFlight = 7 }},
 	{"JETHOOK_LANES", "", "default", func(c *Config) { c.Lanes = []string{"default"} }},
 	{"JETHOOK_EGRESS_ALLOW", "", "127.0.0.0/8, ::1", func(c *Config) {
-		c.EgressAllow = []Prefix{{netip.MustParsePrefix("127.0.0.0/8")}, {netip.MustParsePrefix("::1/128")}}
+		c.EgressAllow = []egress.Rule{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")}}
 	}},
+	{"JETHOOK_EGRESS_DENY", "", "[2001:4860::/32]:443", func(c *Config) {
+		c.EgressDeny = []egress.Rule{{Prefix: netip.MustParsePrefix("2001:4860::/32"), Port: 443}}
+	}},
+	{"JETHOOK_EGRESS_PROXY", "", "http://u:CANARY@10.0.0.1:3128", func(c *Config) { c.EgressProxy = "http://u:CANARY@10.0.0.1:3128" }},
 	{"JETHOOK_ALLOW_HTTP", "false", "true", func(c *Config) { c.AllowHTTP = true }},
-	{"JETHOOK_MASTER_KEYS", "", "", nil}, // refused by this version
+	{"JETHOOK_MASTER_KEYS", "", aKey, func(c *Config) { c.MasterKeys = aKey }},
+	{"JETHOOK_TENANT_ENDPOINTS", "10000", "0", func(c *Config) { c.TenantEndpoints = 0 }},
+	{"JETHOOK_TENANT_RATE", "0", "12.5", func(c *Config) { c.TenantRate = 12.5 }},
 	{"JETHOOK_LOG_LEVEL", "info", "debug", func(c *Config) { c.LogLevel = zerolog.DebugLevel }},
 	{"JETHOOK_LOG_FORMAT", "", "console", func(c *Config) { c.LogFormat = "console" }},
 	{"JETHOOK_SHUTDOWN_GRACE", "25s", "1m", func(c *Config) { c.ShutdownGrace = time.Minute }},
@@ -190,9 +200,22 @@ func TestBadValues(t *testing.T) {
 		"JETHOOK_EGRESS_ALLOW=localhost":             "network such as 10.0.0.0/8",
 		"JETHOOK_EGRESS_ALLOW=127.0.0.0/8,":          "network such as 10.0.0.0/8",
 		"JETHOOK_EGRESS_ALLOW=127.0.0.0/33":          "network such as 10.0.0.0/8",
+		"JETHOOK_EGRESS_ALLOW=10.0.0.1:0":            "a plain number from 1 to 65535",
+		"JETHOOK_EGRESS_DENY=example.com":            "network such as 10.0.0.0/8",
+		"JETHOOK_EGRESS_PROXY=c2VjcmV0:3128":         "is no proxy's URL",
+		"JETHOOK_EGRESS_PROXY=http://:c2VjcmV0@":     "is no proxy's URL",
+		"JETHOOK_EGRESS_PROXY=http://c2VjcmV0@ a":    "is no proxy's URL",
+		"JETHOOK_EGRESS_PROXY=socks5://c2VjcmV0@a:1": "is no proxy's URL",
+		"JETHOOK_EGRESS_PROXY=http://a:1/c2VjcmV0":   "must end after host and port",
+		"JETHOOK_TENANT_ENDPOINTS=-1":                "must be 0 to 1000000",
+		"JETHOOK_TENANT_ENDPOINTS=1000001":           "must be 0 to 1000000",
+		"JETHOOK_TENANT_ENDPOINTS=many":              "must be a whole number",
+		"JETHOOK_TENANT_RATE=-1":                     "must be 0 to 1000000",
+		"JETHOOK_TENANT_RATE=NaN":                    "must be 0 to 1000000",
+		"JETHOOK_TENANT_RATE=many":                   "must be a number",
 		"JETHOOK_ALLOW_HTTP=yes":                     "must be true or false",
 		"JETHOOK_ALLOW_HTTP=":                        "must be true or false",
-		"JETHOOK_MASTER_KEYS=k1:c2VjcmV0":            "cannot seal secrets",
+		"JETHOOK_MASTER_KEYS=c2VjcmV0":               "master key 1 has 6 bytes",
 		"JETHOOK_LOG_LEVEL=loud":                     "must be trace, debug, info, warn or error",
 		"JETHOOK_LOG_LEVEL=":                         "must be trace, debug, info, warn or error",
 		"JETHOOK_LOG_LEVEL=disabled":                 "must be trace, debug, info, warn or error",
@@ -225,13 +248,27 @@ func TestSyncInterval(t *testing.T) {
 	}
 }
 
-func TestAllowed(t *testing.T) {
-	c := load(t, "JETHOOK_EGRESS_ALLOW=10.1.2.3/8,192.168.1.1,::ffff:172.16.0.1,fd00::/8")
-	if got, want := fmt.Sprint(c.Allowed()), "[10.0.0.0/8 192.168.1.1/32 172.16.0.1/32 fd00::/8]"; got != want {
-		t.Errorf("Allowed() = %s, want %s", got, want)
+func TestEgressRules(t *testing.T) {
+	c := load(t, "JETHOOK_EGRESS_ALLOW=10.1.2.3/8,192.168.1.1:8443,::ffff:172.16.0.1,fd00::/8", "JETHOOK_EGRESS_DENY=8.8.8.8, 1.0.0.0/8:80", "JETHOOK_ALLOW_HTTP=true")
+	o, err := c.Egress()
+	if err != nil || !o.AllowHTTP {
+		t.Errorf("%t, %v", o.AllowHTTP, err)
 	}
-	if got := load(t).Allowed(); len(got) != 0 {
-		t.Errorf("without a variable %v are allowed", got)
+	if got, want := fmt.Sprint(o.Allow, o.Deny), "[10.0.0.0/8 192.168.1.1:8443 172.16.0.1 fd00::/8] [8.8.8.8 1.0.0.0/8:80]"; got != want {
+		t.Errorf("the rules are %s, want %s", got, want)
+	}
+}
+
+func TestProxy(t *testing.T) {
+	for given, host := range map[string]string{"": "", "http://10.0.0.1:3128": "10.0.0.1:3128", "https://u:CANARY@proxy.example.com/": "proxy.example.com"} {
+		c := load(t, "JETHOOK_EGRESS_PROXY="+given)
+		o, err := c.Egress()
+		if err != nil || (o.Proxy != nil) != (given != "") || o.Proxy != nil && o.Proxy.Host != host {
+			t.Errorf("%s: %v, %v", given, o.Proxy, err)
+		}
+		if text := fmt.Sprintf("%v %+v %#v", c, c, c); strings.Contains(text, "CANARY") {
+			t.Errorf("the configuration prints the proxy's password: %s", text)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ func Describe() []Variable {
 	nats := reflect.TypeFor[natsconn.Options]()
 	var all []Variable
 	for f := range nats.Fields() {
-		all = append(all, Variable{"NATS_" + strings.ToUpper(f.Name), "", f.Tag.Get("desc")})
+		all = append(all, Variable{"NATS_" + snake(f.Name), "", f.Tag.Get("desc")})
 	}
 	return append(all, describe()...)
 }

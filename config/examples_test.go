@@ -64,7 +64,7 @@ func TestExampleEnvFile(t *testing.T) {
 		lines = append(lines, name+"="+value)
 	}
 	c := load(t, lines...)
-	if !c.AllowHTTP || len(c.Allowed()) != 1 {
+	if !c.AllowHTTP || len(c.EgressAllow) != 1 {
 		t.Errorf("the trial's configuration is %+v", c)
 	}
 	if _, err := os.Stat("../" + c.EndpointsFile); err != nil { // the file is meant for the repository's root
@@ -106,7 +106,7 @@ func TestExampleEndpointsFile(t *testing.T) {
 			t.Errorf("line %q changes the endpoint: %v", m[0], changed)
 		}
 	}
-	want := []string{"description", "secrets", "signing", "timeout", "retry", "retry_on", "expire_after", "disable_after", "rate_limit",
+	want := []string{"description", "secrets", "signing", "extra_signatures", "auth", "tls", "max_body", "timeout", "retry", "retry_on", "expire_after", "disable_after", "rate_limit",
 		"max_in_flight", "headers", "lane", "ordered", "paused"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("the commented fields are %q, want %q", seen, want)

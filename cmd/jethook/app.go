@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +19,7 @@ import (
 	"jethook/config"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/natsconn"
+	"jethook/pkg/secret"
 	"jethook/streams"
 )
 
@@ -54,6 +56,7 @@ type natsFlags struct {
 	Tlsca     string `name:"tlsca" placeholder:"FILE" help:"Certificates to trust (NATS_CA)."`
 	Tlscert   string `name:"tlscert" placeholder:"FILE" help:"Client certificate (NATS_CERT)."`
 	Tlskey    string `name:"tlskey" placeholder:"FILE" help:"Client key (NATS_KEY)."`
+	Inbox     string `name:"inbox-prefix" placeholder:"PREFIX" help:"Prefix of the subjects of answers (NATS_INBOX_PREFIX)."`
 	Namespace string `placeholder:"NAME" help:"Namespace (JETHOOK_NAMESPACE)."`
 }
 
@@ -76,6 +79,7 @@ func (f natsFlags) over(c *config.Config) {
 	set(&c.NATS.CA, f.Tlsca)
 	set(&c.NATS.Cert, f.Tlscert)
 	set(&c.NATS.Key, f.Tlskey)
+	set(&c.NATS.InboxPrefix, f.Inbox)
 	set(&c.Namespace, f.Namespace)
 }
 
@@ -101,6 +105,8 @@ type client struct {
 	NC    *nats.Conn
 	JS    jetstream.JetStream
 	Names streams.Names
+
+	config config.Config
 }
 
 // Close closes the connection.
@@ -120,12 +126,30 @@ func (a *app) connect(context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(nc)
+	nc.SetErrorHandler(a.refusals())
+	// Without a timeout, an answer that never comes would be awaited for ever.
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
-	return &client{nc, js, names}, nil
+	return &client{NC: nc, JS: js, Names: names, config: c}, nil
+}
+
+// publishTimeout is how long an answer to a publish is awaited.
+const publishTimeout = 10 * time.Second
+
+// refusals returns what says, once, that NATS refuses something to this user: it
+// does not answer then, and the command only waits.
+func (a *app) refusals() nats.ErrHandler {
+	var once sync.Once
+	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			once.Do(func() {
+				fmt.Fprintf(a.Err, "jethook: NATS does not let this user do that: %s (`jethook streams permissions` prints what each role needs)\n", err)
+			})
+		}
+	}
 }
 
 // endpoints opens the store of endpoint documents.
@@ -137,7 +161,26 @@ func (c *client) endpoints(ctx context.Context) (*endpoint.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", c.Names.EndpointsBucket(), err)
 	}
-	return endpoint.NewStore(kv, endpoint.LastSequence(streams.LastEvent(c.JS, c.Names))), nil
+	ring, err := c.ring(ctx, kv)
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.NewStore(kv, endpoint.Events(streams.NewEventLog(c.JS, c.Names)), endpoint.Sealing(c.JS, ring),
+		endpoint.MaxPerTenant(c.config.TenantEndpoints)), nil
+}
+
+// ring returns the master keys to open secrets with: those that are configured, or
+// else those in the data directory where they are the ones in use.
+func (c *client) ring(ctx context.Context, kv jetstream.KeyValue) (*secret.Ring, error) {
+	ring, err := c.config.Ring()
+	if err != nil || ring != nil {
+		return ring, err
+	}
+	found, _, err := secret.LoadRing(c.config.DataDir)
+	if err != nil {
+		return nil, nil //nolint:nilerr // another user's keys: a client does without
+	}
+	return endpoint.RingInUse(ctx, kv, found)
 }
 
 // errNobody is the error of a question that nobody can answer.

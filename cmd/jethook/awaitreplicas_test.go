@@ -95,6 +95,7 @@ func TestAFileThatIsRefusedInTheMiddle(t *testing.T) {
 
 func TestAChangeWaitsUntilTheReplicasFollow(t *testing.T) {
 	w := startWorld(t)
+	w.announces(oldMaster)
 	w.beats("slow", 0)
 	out, errs := &demoOutput{}, &demoOutput{}
 	a := &app{In: strings.NewReader(""), Out: out, Err: errs, patience: time.Minute}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"jethook/pkg/receiver"
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 )
 
@@ -40,7 +41,7 @@ type demoReceiver struct {
 	*receiver.Receiver
 	demoRole
 	url    string
-	secret signature.Secret
+	secret secret.Secret
 
 	repaired atomic.Bool
 	retries  atomic.Int64

@@ -16,7 +16,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"jethook/config"
 	"jethook/pkg/deadletter"
+	"jethook/pkg/egress"
 	"jethook/pkg/embedded"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/gate"
@@ -24,6 +26,7 @@ import (
 	"jethook/pkg/natsconn"
 	"jethook/pkg/replica"
 	"jethook/pkg/retry"
+	"jethook/pkg/secret"
 	"jethook/streams"
 )
 
@@ -74,15 +77,19 @@ func startDemo(ctx context.Context, lost context.CancelCauseFunc, log *demoLog) 
 	}
 	logger := zerolog.New(zerolog.ConsoleWriter{Out: log, NoColor: true, TimeFormat: time.TimeOnly}).
 		Level(zerolog.WarnLevel).With().Timestamp().Logger()
+	ring, err := secret.MakeRing(dir)
+	if err != nil {
+		return w, err
+	}
 	err = w.startReplica(ctx, lost, replica.Options{
 		Version: version, Names: names,
 		Embedded:      &embedded.Options{DataDir: dir, Listen: "127.0.0.1:0", Logger: logger},
 		HTTPAddr:      "127.0.0.1:0",
 		EndpointsFile: w.file, // in force before the first event, by the order in which a replica starts
 		MaxInFlight:   64,
-		EgressAllow:   []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		AllowHTTP:     true,
+		Egress:        egress.Options{Allow: egress.AnyPort(netip.MustParsePrefix("127.0.0.0/8")), AllowHTTP: true},
 		Grace:         2 * time.Second,
+		MasterKeys:    ring,
 		Logger:        logger,
 	})
 	if err != nil {
@@ -173,7 +180,7 @@ func (w *demoWorld) connect(ctx context.Context, names streams.Names) error {
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
-	w.client = &client{nc, js, names}
+	w.client = &client{NC: nc, JS: js, Names: names, config: config.Config{DataDir: filepath.Dir(w.file)}}
 	w.letters, w.held = deadletter.NewStore(js, names), hold.NewStore(js, names)
 	if w.endpoints, err = w.client.endpoints(ctx); err != nil {
 		return err

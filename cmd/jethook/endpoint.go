@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
 	"jethook/pkg/endpoint"
 )
@@ -58,15 +59,19 @@ func encode(w io.Writer, v any) error {
 }
 
 type endpointRotateCmd struct {
-	Name   string `arg:"" placeholder:"TENANT/ENDPOINT" help:"Endpoint."`
-	Retire bool   `help:"Drop the old secrets at once; otherwise requests carry the signatures of old and new."`
-	JSON   bool   `name:"json" help:"As one JSON document."`
+	Name    string `arg:"" placeholder:"TENANT/ENDPOINT" help:"Endpoint."`
+	Overlap string `default:"24h" placeholder:"24h" help:"For how long requests carry the signatures of the old secrets too; 0s drops them at once."`
+	JSON    bool   `name:"json" help:"As one JSON document."`
 }
 
 // Run gives an endpoint a new secret.
 func (c *endpointRotateCmd) Run(ctx context.Context, a *app) error {
+	overlap, err := endpoint.ParseDuration(c.Overlap)
+	if err != nil {
+		return usageError{fmt.Errorf("--overlap %q: %w", c.Overlap, err)}
+	}
 	return a.changeEndpoints(ctx, func(_ *client, store *endpoint.Store) error {
-		secret, err := store.RotateSecret(ctx, c.Name, !c.Retire)
+		secret, err := store.RotateSecret(ctx, c.Name, time.Duration(overlap))
 		if err != nil {
 			return err
 		}
@@ -74,8 +79,8 @@ func (c *endpointRotateCmd) Run(ctx context.Context, a *app) error {
 			return encode(a.Out, map[string]string{"endpoint": c.Name, "secret": secret.Reveal()})
 		}
 		fmt.Fprintf(a.Out, "%s\n  new signing secret, shown once: %s\n", c.Name, secret.Reveal())
-		if !c.Retire {
-			fmt.Fprintln(a.Out, "  requests carry the signatures of the old secrets too; end that with --retire once the receiver knows the new one")
+		if overlap > 0 {
+			fmt.Fprintf(a.Out, "  for %s, requests carry the signatures of the old secrets too\n", overlap)
 		}
 		return nil
 	})

@@ -25,7 +25,7 @@ func (c *endpointApplyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	file, err := endpoint.ParseFile(name, data, endpoint.Rules{AllowHTTP: config.AllowHTTP})
+	file, err := endpoint.ParseFile(name, data, endpoint.Rules{AllowHTTP: config.AllowHTTP, Resolve: endpoint.ResolveReference})
 	if err != nil {
 		return err
 	}
@@ -54,17 +54,30 @@ func (c *endpointApplyCmd) apply(ctx context.Context, a *app, store *endpoint.St
 			return stored, err
 		}
 	}
+	plain := 0
+	defer func() { warnOfPlain(a, plain) }()
 	for _, d := range file.Endpoints {
 		applied, err := store.Apply(ctx, d)
 		if err != nil {
 			return stored, err
 		}
 		stored = true
+		if applied.Plain {
+			plain++
+		}
 		if err := c.print(a, applied); err != nil {
 			return stored, err
 		}
 	}
 	return stored, nil
+}
+
+// warnOfPlain says of how many endpoints the secrets can be read in the bucket.
+func warnOfPlain(a *app, endpoints int) {
+	if endpoints > 0 {
+		fmt.Fprintf(a.Err, "jethook: secrets are stored as they are (endpoints: %d), because no replica has announced a key to seal them with: "+
+			"the first one that is started with JETHOOK_MASTER_KEYS seals them\n", endpoints)
+	}
 }
 
 func (c *endpointApplyCmd) print(a *app, applied endpoint.Applied) error {

@@ -14,7 +14,7 @@ import (
 
 type endpointShowCmd struct {
 	Name    string `arg:"" placeholder:"TENANT/ENDPOINT" help:"Endpoint."`
-	Secrets bool   `help:"Show the signing secrets too."`
+	Secrets bool   `help:"Show the secrets too."`
 	JSON    bool   `name:"json" help:"As one JSON document."`
 }
 
@@ -24,6 +24,9 @@ func (c *endpointShowCmd) Run(ctx context.Context, a *app) error {
 		d, err := store.Get(ctx, c.Name)
 		if err != nil {
 			return err
+		}
+		if c.Secrets && d.Sealed() {
+			fmt.Fprintf(a.Err, "jethook: %s: %s\n", d.Name(), errLocked)
 		}
 		document, err := c.document(d)
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,12 +20,18 @@ type endpointTestCmd struct {
 	JSON bool   `name:"json" help:"As one JSON document."`
 }
 
+var errLocked = errors.New("its secrets are sealed with a master key that is not here: set JETHOOK_MASTER_KEYS, or JETHOOK_DATA_DIR where serve keeps master-keys")
+
 // Run makes one attempt from here, with the guard that this environment
 // configures, and prints what came back.
 func (c *endpointTestCmd) Run(ctx context.Context, a *app) error {
 	config, err := a.load()
 	if err != nil {
 		return err
+	}
+	guard, err := config.Egress()
+	if err != nil {
+		return usageError{err}
 	}
 	var result delivery.Result
 	err = a.withEndpoints(ctx, func(_ *client, store *endpoint.Store) error {
@@ -36,7 +43,10 @@ func (c *endpointTestCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		client := egress.New(egress.Options{Allow: config.Allowed(), AllowHTTP: config.AllowHTTP})
+		if _, err := ep.Parsed(); errors.Is(err, endpoint.ErrLocked) {
+			return errLocked
+		}
+		client := egress.New(guard)
 		defer client.Close()
 		now := time.Now()
 		e := event.New(event.Message{Tenant: ep.Tenant, Type: c.Type, Body: []byte(c.Data), Time: now,

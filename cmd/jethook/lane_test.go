@@ -51,6 +51,7 @@ func TestLaneList(t *testing.T) {
 
 func TestLanesThatNobodyServes(t *testing.T) {
 	w := startWorld(t)
+	w.announces(oldMaster)
 	file := w.file(`
 lanes: [{id: urgent, filters: ["*.auth.>"]}, {id: bulk}]
 endpoints:

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"jethook/pkg/receiver"
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 )
 
@@ -181,8 +182,8 @@ func parseShare(text string) (float64, error) {
 // parseKeys reads the secrets given as flags.
 func parseKeys(secrets []string) ([]signature.Key, error) {
 	var keys []signature.Key
-	for i, secret := range secrets {
-		key, err := signature.ParseKey(signature.Secret(secret))
+	for i, text := range secrets {
+		key, err := signature.ParseKey(secret.Secret(text))
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--secret (number %d): %w", i+1, err)}
 		}

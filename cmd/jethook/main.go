@@ -35,6 +35,7 @@ type cli struct {
 	Lane     laneCmd     `cmd:"" help:"Look at lanes and remove them."`
 	Dlq      dlqCmd      `cmd:"" help:"Look at dead letters."`
 	Replay   replayCmd   `cmd:"" help:"Send dead letters again."`
+	Secrets  secretsCmd  `cmd:"" help:"Make keys, and seal secrets anew."`
 	Streams  streamsCmd  `cmd:"" help:"Show, make and compare the JetStream topology."`
 	Verify   verifyCmd   `cmd:"" help:"Verify a signature."`
 	Health   healthCmd   `cmd:"" hidden:"" help:"Ask the replica in this container whether it is ready."`

@@ -54,7 +54,7 @@ func startWorld(t *testing.T) *world {
 	w.must(err)
 	_, err = topology.Ensure(ctx, w.js)
 	w.must(err)
-	w.store = endpoint.NewStore(w.bucket(w.names.EndpointsBucket()), endpoint.LastSequence(streams.LastEvent(w.js, w.names)))
+	w.store = endpoint.NewStore(w.bucket(w.names.EndpointsBucket()), endpoint.Events(streams.NewEventLog(w.js, w.names)))
 	w.apply("acme/crm", nil)
 	return w
 }

@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/term"
 
 	"jethook/config"
 	"jethook/pkg/embedded"
 	"jethook/pkg/replica"
+	"jethook/pkg/secret"
 	"jethook/streams"
 )
 
@@ -89,16 +91,46 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 	if err != nil {
 		return replica.Options{}, usageError{err}
 	}
+	egress, err := c.Egress()
+	if err != nil {
+		return replica.Options{}, usageError{err}
+	}
 	log := newLogger(c, a.Err, a.logTerminal())
+	ring, found, err := masterKeys(c, log)
+	if err != nil {
+		return replica.Options{}, err
+	}
 	return replica.Options{
 		Version:  version,
 		Names:    names,
 		NATS:     c.NATS,
 		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
-		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, EgressAllow: c.Allowed(), AllowHTTP: c.AllowHTTP,
-		Grace: c.ShutdownGrace, Logger: log,
+		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
+		Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Logger: log,
 	}, nil
+}
+
+// masterKeys returns the master keys that are configured, and those found in the
+// data directory. Whoever brings the NATS server makes a key there if there is
+// none; others would each make another.
+func masterKeys(c config.Config, log zerolog.Logger) (configured, found *secret.Ring, err error) {
+	if configured, err = c.Ring(); err != nil || configured != nil {
+		return configured, nil, err
+	}
+	found, there, err := secret.LoadRing(c.DataDir)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case c.NATS.Named():
+		return nil, found, nil
+	case !there:
+		if found, err = secret.MakeRing(c.DataDir); err != nil {
+			return nil, nil, err
+		}
+		log.Info().Str("file", secret.KeyFile(c.DataDir)).Msg("made a master key that seals the endpoints' secrets: keep a copy, without it they are lost")
+	}
+	return found, nil, nil
 }
 
 // logTerminal reports whether the log goes to a terminal.

@@ -17,6 +17,8 @@ type streamsCmd struct {
 	Plan  streamsPlanCmd  `cmd:"" help:"Show what apply would do."`
 	Apply streamsApplyCmd `cmd:"" help:"Make what is missing, update what may change safely."`
 	Check streamsCheckCmd `cmd:"" help:"Compare; exit 1 when something is missing or cannot work."`
+
+	Permissions streamsPermissionsCmd `cmd:"" help:"Print what a user of NATS must be allowed for a role, and nothing beyond it."`
 }
 
 type streamsPlanCmd struct {

@@ -30,6 +30,7 @@ type envelope struct {
 	EventType string    `json:"event_type"`
 	EventTime time.Time `json:"event_time"`
 	EventSeq  uint64    `json:"event_seq"`
+	Problem   string    `json:"event_problem,omitempty"` // headers that are over a limit are not here to tell
 	State
 }
 
@@ -86,7 +87,7 @@ func fitting(fields []event.Field) (fit []event.Field, room int) {
 // encodeState returns the value of Header, with as much of the history as there
 // is room for.
 func (d *Delivery) encodeState(room int) (string, error) {
-	env := envelope{d.Event.ID, d.Event.Type, d.Event.Time.UTC(), d.Event.Seq, d.State}
+	env := envelope{d.Event.ID, d.Event.Type, d.Event.Time.UTC(), d.Event.Seq, d.Event.Problem, d.State}
 	for {
 		var b strings.Builder
 		e := json.NewEncoder(&b)
@@ -127,7 +128,7 @@ func Decode(tenant, endpoint string, header nats.Header, body []byte) (Delivery,
 	}
 	return Delivery{
 		Event: event.Event{ID: env.EventID, Tenant: tenant, Type: env.EventType,
-			Time: env.EventTime, Seq: env.EventSeq, Body: body, Fields: event.Fields(header)},
+			Time: env.EventTime, Seq: env.EventSeq, Body: body, Fields: event.Fields(header), Problem: env.Problem},
 		Endpoint: endpoint,
 		State:    env.State,
 

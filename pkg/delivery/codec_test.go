@@ -62,6 +62,9 @@ func randomDelivery(r *rand.Rand) Delivery {
 		Endpoint: "crm",
 		State:    State{Origin: "e" + text("0123456789", 20), Attempts: r.IntN(200), Since: moment(), Replay: r.IntN(2) == 0},
 	}
+	if r.IntN(2) == 0 {
+		d.Event.Problem = "p" + text(odd, 50)
+	}
 	for _, name := range []string{"ce-id", "ce-source", "content-type", "traceparent"} {
 		if r.IntN(2) == 0 {
 			d.Event.Fields = append(d.Event.Fields, event.Field{Name: name, Value: "x" + text("aB0 _-.,:;\"<>", 20) + "y"})

@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
-	"net/netip"
+	"net/url"
 	"time"
 )
 
@@ -17,10 +17,12 @@ const maxHeader = 64 << 10
 // and is right for production.
 type Options struct {
 	// Allow names what may be reached beyond the public internet, such as
-	// 127.0.0.0/8 in a trial. It is looked at before anything else.
-	Allow []netip.Prefix
-	// Deny names what may not be reached although it is public.
-	Deny []netip.Prefix
+	// 127.0.0.0/8 in a trial, and ports below 1024 that may be reached beside 80
+	// and 443. It is looked at before Deny.
+	Allow []Rule
+	// Deny names what may not be reached although it is public. A network's own
+	// NAT64 prefix belongs here: nothing tells it from any other public one.
+	Deny []Rule
 	// AllowHTTP also sends requests without TLS.
 	AllowHTTP bool
 
@@ -40,11 +42,24 @@ type Options struct {
 	// keeps dials to a host that never answers from piling up.
 	DialTimeout time.Duration
 
+	// Proxy, an http or https URL, takes every exchange through a proxy by way of
+	// CONNECT, those without TLS too; see [ParseProxy]. Its user and password are
+	// for it alone. The operator vouches for it: its own address is not judged,
+	// and it may be no target. Literal addresses in URLs are judged as without it,
+	// but names are resolved by the proxy, which must judge what comes of that.
+	Proxy *url.URL
+
 	// Resolver looks names up; Go's own by default, never the system's, which
 	// takes things such as 0x7f.1 for addresses.
 	Resolver *net.Resolver
-	// RootCAs verifies receivers; the system's by default.
+	// RootCAs verifies receivers whose identity names no other authorities, and
+	// the proxy; the system's by default.
 	RootCAs *x509.CertPool
+
+	// Warn, if set, hears that an [Identity]'s changed files cannot be used and
+	// that what was read before stays in force, once for each reason. It must not
+	// block.
+	Warn func(error)
 }
 
 func (o Options) withDefaults() Options {
@@ -66,21 +81,35 @@ func positive[T int | time.Duration](v, otherwise T) T {
 }
 
 // Client sends requests to receivers that nobody vouches for. One client, with
-// its pool of connections, serves a whole replica; it is safe for concurrent
+// its pools of connections, serves a whole replica; it is safe for concurrent
 // use.
 type Client struct {
-	transport *http.Transport
-	dialer    *dialer
-	allowHTTP bool
+	transport  *http.Transport // of exchanges without an identity
+	identities identities
+	dialer     *dialer
+	allowHTTP  bool
 }
 
 // New makes a client.
 func New(o Options) *Client {
 	o = o.withDefaults()
-	d := newDialer(NewGuard(o.Allow, o.Deny), o)
-	return &Client{dialer: d, allowHTTP: o.AllowHTTP, transport: &http.Transport{
+	c := &Client{dialer: newDialer(NewGuard(o.Allow, o.Deny), o), allowHTTP: o.AllowHTTP}
+	// Spares hosts that hear from us seldom the full handshake.
+	c.transport = newTransport(c.dialer, o, &tls.Config{
+		MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs,
+		ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdleConnsPerHost),
+	})
+	c.identities = identities{roots: o.RootCAs, warn: o.Warn, transport: func(config *tls.Config) *http.Transport {
+		return newTransport(c.dialer, o, config)
+	}}
+	return c
+}
+
+func newTransport(d *dialer, o Options, config *tls.Config) *http.Transport {
+	return &http.Transport{
 		Proxy:                  nil, // an environment variable must not reroute deliveries
 		DialContext:            d.DialContext,
+		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    o.DialTimeout,
 		DisableCompression:     true,
 		MaxIdleConns:           o.MaxIdleConns,
@@ -88,25 +117,22 @@ func New(o Options) *Client {
 		IdleConnTimeout:        o.IdleTimeout,
 		MaxResponseHeaderBytes: maxHeader,
 		ForceAttemptHTTP2:      true, // a DialContext of one's own turns it off otherwise
-		TLSClientConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12,
-			RootCAs:    o.RootCAs,
-			// Spares hosts that hear from us seldom the full handshake.
-			ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdleConnsPerHost),
-		},
 		HTTP2: &http.HTTP2Config{
 			// The windows bound what a receiver can make us hold unread; the
 			// defaults are 4 MiB a stream and 1 GiB a connection.
 			MaxReceiveBufferPerStream:     2 * MaxBody,
-			MaxReceiveBufferPerConnection: 1 << 20,
+			MaxReceiveBufferPerConnection: spare,
 			// All requests to a host share one connection: if it died in
 			// silence, each would time out until TCP gives up, minutes later.
 			SendPingTimeout:  15 * time.Second,
 			PingTimeout:      5 * time.Second,
 			WriteByteTimeout: 15 * time.Second,
 		},
-	}}
+	}
 }
 
 // Close closes the connections that are idle. Exchanges under way go on.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	c.identities.close()
+}

@@ -30,7 +30,10 @@ const (
 	Canceled       Failure = "canceled"        // the context was canceled, not timed out
 )
 
-var errSwitched = errors.New("the receiver switched protocols without being asked")
+var (
+	errSwitched = errors.New("the receiver switched protocols without being asked")
+	errNoStatus = errors.New("the receiver answered with a status below 100") // which net/http lets pass
+)
 
 // Classify finds the failure in an error of this package or of net/http. It is
 // empty for nil, and Protocol for what it does not know, since net/http's errors
@@ -44,6 +47,15 @@ func Classify(err error) Failure {
 	}
 	if _, ok := errors.AsType[*BlockedError](err); ok {
 		return BlockedAddress
+	}
+	if _, ok := errors.AsType[*proxyError](err); ok {
+		return Connect
+	}
+	if errors.Is(err, errFlood) {
+		return Protocol
+	}
+	if errors.Is(err, errRedials) {
+		return Closed
 	}
 	if errors.Is(err, context.Canceled) {
 		return Canceled
@@ -106,13 +118,15 @@ var phrases = []struct {
 	failure Failure
 }{
 	{"malformed", Protocol},
+	{"; received from peer", Closed},
+	{"stream error: stream ID", Protocol}, // found here, not said by the peer
 	{"server closed idle connection", Closed},
 	{"persistConn.readLoop exiting", Closed},
 	{"server sent GOAWAY", Closed},
+	{"received GOAWAY from server", Closed},
 	{"graceful shutdown GOAWAY", Closed},
 	{"http2: client connection lost", Closed},
 	{"http2: client conn", Closed}, // closed, not usable, force closed
-	{"stream error: stream ID", Closed},
 	{"http: invalid Host header", InvalidRequest},
 	{"http: ContentLength=", InvalidRequest},
 	{"http2: request body larger than", InvalidRequest},

@@ -49,18 +49,43 @@ var identity = []string{"identity"}
 // again: req.GetBody, which [http.NewRequestWithContext] sets for in-memory
 // readers.
 func (c *Client) Do(req *http.Request) (Response, error) {
+	return c.do(req, c.transport)
+}
+
+// DoAs is Do under an identity, with connections that no other identity shares.
+// Under an identity that cannot be used the request is an [InvalidRequest], unless
+// what the identity's files held before could be.
+func (c *Client) DoAs(req *http.Request, id Identity) (Response, error) {
+	if id == (Identity{}) {
+		return c.Do(req)
+	}
+	transport, release, err := c.identities.acquire(id)
+	if err != nil {
+		return unsent(req, err)
+	}
+	defer release()
+	return c.do(req, transport)
+}
+
+func (c *Client) do(req *http.Request, transport *http.Transport) (Response, error) {
 	if err := c.checkTarget(req); err != nil {
-		if req.Body != nil {
-			_ = req.Body.Close() // never sent, so nothing was lost with it
-		}
-		return Response{}, &Error{Failure: InvalidRequest, Err: err}
+		return unsent(req, err)
 	}
 	prepare(req)
-	res, err := c.roundTrip(req) //nolint:bodyclose // receive closes it
+	follow, req := withFollow(req)
+	defer follow.end()
+	res, err := roundTrip(transport, req)
 	if err != nil {
 		return Response{}, failure(req, 0, err)
 	}
 	return receive(req, res)
+}
+
+func unsent(req *http.Request, err error) (Response, error) {
+	if req.Body != nil {
+		_ = req.Body.Close() // never sent, so nothing was lost with it
+	}
+	return Response{}, &Error{Failure: InvalidRequest, Err: err}
 }
 
 // checkTarget refuses what is no HTTP request at all, and plain HTTP unless that
@@ -92,8 +117,8 @@ func prepare(req *http.Request) {
 
 // roundTrip repeats what net/http does not: a request whose later writes failed
 // because the idle connection it was given had just been closed.
-func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
-	res, err := c.transport.RoundTrip(req)
+func roundTrip(transport *http.Transport, req *http.Request) (*http.Response, error) {
+	res, err := transport.RoundTrip(req)
 	for repeat := 0; err != nil && repeat < maxRepeats; repeat++ {
 		if !writeFailed(err) || req.GetBody == nil || req.Context().Err() != nil {
 			break
@@ -103,7 +128,7 @@ func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
 			break
 		}
 		req.Body = body
-		res, err = c.transport.RoundTrip(req)
+		res, err = transport.RoundTrip(req)
 	}
 	return res, err
 }
@@ -112,6 +137,10 @@ func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
 // body ended, closed (HTTP/1) or reset (HTTP/2) otherwise.
 func receive(req *http.Request, res *http.Response) (Response, error) {
 	out := Response{Status: res.StatusCode, Header: res.Header, Proto: res.Proto}
+	if res.StatusCode < 100 {
+		_ = res.Body.Close() // nothing in it matters
+		return Response{}, failure(req, 0, errNoStatus)
+	}
 	if res.Body == http.NoBody {
 		return out, nil
 	}

@@ -1,8 +1,10 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // specialIPv4 holds every range of the IANA registry of special-purpose IPv4
@@ -42,9 +44,6 @@ var specialIPv6 = prefixes(
 	"3fff::/20",         // documentation
 )
 
-// nat64 is the well-known prefix under which a gateway reaches IPv4.
-var nat64 = netip.MustParsePrefix("64:ff9b::/96")
-
 // BlockedError says that an address may not be connected to. Its text is coarse
 // on purpose: an endpoint's owner reads it, and which internal address a name
 // resolved to is nobody's business outside.
@@ -54,44 +53,63 @@ type BlockedError struct {
 
 // Error says that the address is not allowed, without naming it.
 func (e *BlockedError) Error() string {
-	return "address not allowed: not on the public internet, or denied by the operator"
+	return "address not allowed: not on the public internet or not on a port for the web, or denied by the operator"
 }
 
-// Guard judges addresses. It is safe for concurrent use.
+// Guard judges addresses and their ports. It is safe for concurrent use.
 type Guard struct {
-	allow, deny []netip.Prefix
+	allow, deny []Rule
 	own         *ownAddresses
 }
 
-// NewGuard makes a guard that allows the public internet and the prefixes in
-// allow, but not those in deny, nor this machine's own addresses unless allow
-// names them.
-func NewGuard(allow, deny []netip.Prefix) *Guard {
+// NewGuard makes a guard that allows the public internet and what allow names,
+// but not what deny names, nor this machine's own addresses unless allow names
+// them.
+func NewGuard(allow, deny []Rule) *Guard {
 	return &Guard{allow: unmapAll(allow), deny: unmapAll(deny), own: &ownAddresses{list: interfaceAddrs}}
 }
 
-// Check says whether addr may be connected to: nil, a *[BlockedError], or
+// Check says whether target may be connected to: nil, a *[BlockedError], or
 // another error if that cannot be told now, which denies as well.
 //
-// The operator's allow list is looked at first, so that a trial can open
-// loopback; then the deny list, the machine's own addresses and the special
-// ranges. An address behind the NAT64 prefix, where that is allowed, is judged
-// by the IPv4 address within: the gateway would connect to that.
-func (g *Guard) Check(addr netip.Addr) error {
+// The port must be one that web servers use, 80, 443 or from 1024, unless an
+// allow rule names that very port: what listens below might take a request for
+// something else. Of the address, the operator's allow list is looked at first,
+// so that a trial can open loopback; then the deny list, the special ranges and
+// the machine's own addresses. An address that embeds an IPv4 one, where a rule
+// allows it, is judged by that one: a gateway would connect to it.
+func (g *Guard) Check(target netip.AddrPort) error {
 	// A prefix contains neither zoned addresses nor, if it is IPv4, mapped ones.
-	addr = addr.WithZone("").Unmap()
-	blocked := &BlockedError{Addr: addr}
-	switch {
-	case !addr.IsValid():
-		return blocked
-	case contains(g.allow, addr):
-		if nat64.Contains(addr) {
-			raw := addr.As16()
-			return g.Check(netip.AddrFrom4([4]byte(raw[12:])))
+	target = netip.AddrPortFrom(target.Addr().WithZone("").Unmap(), target.Port())
+	if !target.IsValid() || !g.port(target) {
+		return &BlockedError{Addr: target.Addr()}
+	}
+	return g.address(target)
+}
+
+func (g *Guard) port(target netip.AddrPort) bool {
+	port := target.Port()
+	return webPort(port) || port != 0 && slices.ContainsFunc(g.allow, func(r Rule) bool {
+		return r.Port == port && r.matches(target)
+	})
+}
+
+// webPort says whether web servers are to be expected on a port.
+func webPort(port uint16) bool { return port == 80 || port == 443 || port >= 1024 }
+
+func (g *Guard) address(target netip.AddrPort) error {
+	addr := target.Addr()
+	for _, r := range g.allow {
+		if !r.matches(target) {
+			continue
 		}
-		return nil
-	case contains(g.deny, addr) || special(addr):
-		return blocked
+		err := g.embedded(target, r)
+		if _, blocked := errors.AsType[*BlockedError](err); !blocked {
+			return err
+		}
+	}
+	if matchAny(g.deny, target) || special(addr) {
+		return &BlockedError{Addr: addr}
 	}
 	// Own addresses that are public too: the kernel takes a short way to them
 	// that passes by the host's firewall.
@@ -100,7 +118,17 @@ func (g *Guard) Check(addr netip.Addr) error {
 		return fmt.Errorf("cannot tell this machine's own addresses, so nothing is dialed: %w", err)
 	}
 	if own {
-		return blocked
+		return &BlockedError{Addr: addr}
+	}
+	return nil
+}
+
+// embedded judges the IPv4 addresses inside of one that the rule names.
+func (g *Guard) embedded(target netip.AddrPort, r Rule) error {
+	for _, inner := range embeddedIPv4(target.Addr(), r.Prefix.Bits()) {
+		if err := g.address(netip.AddrPortFrom(inner, target.Port())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -110,7 +138,7 @@ func special(addr netip.Addr) bool {
 	if addr.Is4() {
 		return contains(specialIPv4, addr)
 	}
-	return !globalIPv6.Contains(addr) || contains(specialIPv6, addr)
+	return !globalIPv6.Contains(addr) || contains(specialIPv6, addr) || isISATAP(addr.As16())
 }
 
 func contains(list []netip.Prefix, addr netip.Addr) bool {
@@ -122,16 +150,10 @@ func contains(list []netip.Prefix, addr netip.Addr) bool {
 	return false
 }
 
-// unmapAll writes IPv4-mapped prefixes as IPv4 ones: addresses are unmapped
-// before they are compared, so the mapped form would match nothing, and a deny
-// list that matches nothing is a hole.
-func unmapAll(list []netip.Prefix) []netip.Prefix {
-	out := make([]netip.Prefix, 0, len(list))
-	for _, p := range list {
-		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-		}
-		out = append(out, p)
+func unmapAll(rules []Rule) []Rule {
+	out := make([]Rule, len(rules))
+	for i, r := range rules {
+		out[i] = Rule{Prefix: unmapPrefix(r.Prefix), Port: r.Port}
 	}
 	return out
 }

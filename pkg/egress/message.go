@@ -39,7 +39,7 @@ func (e *Error) Error() string {
 	case Protocol:
 		return e.protocol()
 	case BlockedAddress:
-		return "address not allowed: " + e.Host + " is not on the public internet, or is denied by the operator"
+		return "address not allowed: " + e.Host + " is not on the public internet or not on a port for the web, or is denied by the operator"
 	case InvalidRequest:
 		return "the request cannot be sent: " + e.Err.Error()
 	case Canceled:
@@ -64,6 +64,9 @@ func (e *Error) dns() string {
 }
 
 func (e *Error) connect() string {
+	if p, ok := errors.AsType[*proxyError](e.Err); ok {
+		return p.Error() + ", on the way to " + e.Host
+	}
 	switch {
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
 		return e.Host + " refused the connection"
@@ -101,8 +104,14 @@ func (e *Error) protocol() string {
 	switch {
 	case errors.Is(e.Err, errSwitched):
 		return e.Host + " switched protocols without being asked"
-	case e.Err != nil && (strings.Contains(e.Err.Error(), "headers exceeded") || strings.Contains(e.Err.Error(), "header list larger")):
+	case errors.Is(e.Err, errFlood):
+		return e.Host + " sent far more than its response"
+	case e.Err != nil && tooManyHeaders(e.Err.Error()):
 		return fmt.Sprintf("%s sent more than %d KiB of response headers", e.Host, maxHeader>>10)
 	}
 	return e.Host + " did not answer in valid HTTP"
+}
+
+func tooManyHeaders(text string) bool {
+	return strings.Contains(text, "headers exceeded") || strings.Contains(text, "header list larger") || strings.Contains(text, "header list too large")
 }

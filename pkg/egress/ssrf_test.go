@@ -128,8 +128,13 @@ func TestEveryRowAtTheDial(t *testing.T) {
 				if !errors.Is(err, errNotContacted) || len(passed()) == 0 {
 					t.Errorf("err = %v, passed %v; want it allowed", err, passed())
 				}
-			case row.endsAt == "write" && row.public():
-				// The guard has nothing against the address.
+				for _, p := range passed() {
+					if to := netip.MustParseAddrPort(p).Addr(); !slices.Contains(row.addrs, to) && to.String() != strings.TrimPrefix(host, "::ffff:") {
+						t.Errorf("would have connected to %s, which is not the receiver's", p)
+					}
+				}
+			case row.endsAt == "write" && row.public() && u.Port() != "22":
+				// The guard has nothing against address and port.
 			case len(passed()) != 0:
 				t.Errorf("would have connected to %v", passed())
 			case row.endsAt == "dial" && Classify(err) != BlockedAddress:

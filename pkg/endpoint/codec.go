@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"jethook/pkg/retry"
-	"jethook/pkg/signature"
+	"jethook/pkg/secret"
 )
 
 // wire is a document as JSON spells it. The file reader fills the same struct,
@@ -20,8 +20,12 @@ type wire struct {
 	URL          string            `json:"url"`
 	Events       []string          `json:"events"`
 	Description  string            `json:"description,omitempty"`
-	Secrets      []string          `json:"secrets,omitempty"`
+	Secrets      []wireSecret      `json:"secrets,omitempty"`
 	Signing      Signing           `json:"signing"`
+	Extra        []ExtraSignature  `json:"extra_signatures,omitempty"`
+	Auth         *Auth             `json:"auth,omitempty"`
+	TLS          *TLS              `json:"tls,omitempty"`
+	MaxBody      int               `json:"max_body,omitempty"`
 	Timeout      Duration          `json:"timeout"`
 	Retry        *wireRetry        `json:"retry,omitempty"`
 	RetryOn      []int             `json:"retry_on,omitempty"`
@@ -55,12 +59,12 @@ func newWire() wire { return toWire(NewDocument()) }
 func toWire(d Document) wire {
 	w := wire{
 		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description,
-		Signing: d.Signing, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
+		Signing: d.Signing, Extra: d.ExtraSignatures, Auth: d.Auth, TLS: d.TLS, MaxBody: d.MaxBody, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
 		RateLimit: d.RateLimit, MaxInFlight: d.MaxInFlight, Headers: d.Headers, Lane: d.Lane,
 		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, Paused: d.Paused, Disabled: d.Disabled,
 	}
-	for _, secret := range d.Secrets {
-		w.Secrets = append(w.Secrets, secret.Reveal())
+	for _, s := range d.Secrets {
+		w.Secrets = append(w.Secrets, wireSecret(s))
 	}
 	w.Retry = toWireRetry(d.Retry)
 	return w
@@ -79,20 +83,20 @@ func toWireRetry(p retry.Policy) *wireRetry {
 }
 
 func (w wire) document() Document {
-	d := Document{
+	return Document{
 		Tenant: w.Tenant, ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description,
-		Signing: w.Signing, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
+		Signing: w.Signing, ExtraSignatures: w.Extra, Auth: w.Auth, TLS: w.TLS, MaxBody: w.MaxBody, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
 		ExpireAfter: w.ExpireAfter, DisableAfter: w.DisableAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
 		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, OnFailure: w.OnFailure, OrderedFrom: w.OrderedFrom,
-		Paused: w.Paused, Disabled: w.Disabled,
+		Paused: w.Paused, Disabled: w.Disabled, Secrets: w.secrets(),
 	}
-	if len(w.Secrets) > 0 {
-		d.Secrets = make([]signature.Secret, len(w.Secrets))
-		for i, secret := range w.Secrets {
-			d.Secrets[i] = signature.Secret(secret)
-		}
+}
+
+func (w wire) secrets() (secrets []SigningSecret) {
+	for _, s := range w.Secrets {
+		secrets = append(secrets, SigningSecret(s))
 	}
-	return d
+	return secrets
 }
 
 // policy puts the defaults where the document is silent, which with a schedule
@@ -129,11 +133,41 @@ func Encode(d Document) ([]byte, error) { return toWire(d).encode() }
 
 // MarshalJSON gives the document as Encode does, but with *** for its secrets.
 func (d Document) MarshalJSON() ([]byte, error) {
-	w := toWire(d)
-	for i, secret := range d.Secrets {
-		w.Secrets[i] = secret.String()
+	d = d.clone()
+	for _, s := range d.eachSecret() {
+		*s = secret.Secret(s.String())
 	}
-	return w.encode()
+	return toWire(d).encode()
+}
+
+// wireSecret is a signing secret as JSON spells it: its text alone, or with when
+// it expires.
+type wireSecret SigningSecret
+
+type expiringSecret struct {
+	Secret    secret.Secret `json:"secret"`
+	ExpiresAt time.Time     `json:"expires_at,omitzero"`
+}
+
+// MarshalJSON gives a secret that never expires as a string.
+func (s wireSecret) MarshalJSON() ([]byte, error) {
+	if s.ExpiresAt.IsZero() {
+		return encodeReadable(s.Secret)
+	}
+	return encodeReadable(expiringSecret(s))
+}
+
+// UnmarshalJSON reads either form. Its errors do not repeat what it reads.
+func (s *wireSecret) UnmarshalJSON(data []byte) error {
+	if json.Unmarshal(data, &s.Secret) == nil {
+		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode((*expiringSecret)(s)) != nil {
+		return errors.New("a secret must be a string, or {secret, expires_at} with a time such as 2026-01-02T15:04:05Z")
+	}
+	return nil
 }
 
 func (w wire) encode() ([]byte, error) {

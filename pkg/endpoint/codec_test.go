@@ -3,6 +3,7 @@ package endpoint
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -14,7 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"jethook/pkg/retry"
-	"jethook/pkg/signature"
+	"jethook/pkg/secret"
 )
 
 // fullDocument sets every field to something other than its default.
@@ -22,7 +23,12 @@ func fullDocument() Document {
 	d := testDocument()
 	d.Description = "Ünïcode"
 	d.Secrets = secrets(testSecret, testPrivateKey)
+	d.Secrets[1].ExpiresAt = time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
 	d.Signing = SigningV1a
+	d.ExtraSignatures = []ExtraSignature{{Header: "X-Hub-Signature-256", Secret: "CANARY-HUB", Over: "{timestamp}.{body}", Encoding: EncodingBase64, Value: "t={timestamp},v1={signature}"}}
+	d.Auth = &Auth{OAuth2: &OAuth2{TokenURL: "https://auth.example.com/token", ClientID: "jethook", ClientSecret: "CANARY-CLIENT", Scopes: []string{"a", "b"}, Audience: "crm"}}
+	d.TLS = &TLS{Cert: "file:cert.pem", Key: "file:key.pem", CA: "file:ca.pem"}
+	d.MaxBody = 1 << 20
 	d.Timeout = Duration(2500 * time.Millisecond)
 	d.Retry = retry.Policy{Schedule: []time.Duration{5 * time.Second, 5 * time.Minute}, Jitter: retry.JitterEqual}
 	d.RetryOn = []int{404, 409}
@@ -30,12 +36,22 @@ func fullDocument() Document {
 	d.DisableAfter = Duration(time.Hour)
 	d.RateLimit = &RateLimit{PerSecond: 0.5, Burst: 3}
 	d.MaxInFlight = 3
-	d.Headers = map[string]string{"X-Env": "prod", "authorization": "Bearer CANARY-HEADER"}
+	d.Headers = map[string]string{"X-Env": "prod", "x-api-key": "CANARY-HEADER"}
 	d.Lane = "gold"
 	d.Ordered, d.OnFailure, d.OrderedFrom = true, OnFailureSkip, 42
 	d.Paused = true
 	d.Disabled = &Disabled{Reason: "410 Gone", At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
 	return d
+}
+
+func TestFullDocumentIsFull(t *testing.T) {
+	full, defaults := reflect.ValueOf(fullDocument()), reflect.ValueOf(NewDocument())
+	for i := range full.NumField() {
+		name := full.Type().Field(i).Name
+		if name != "KeepPaused" && reflect.DeepEqual(full.Field(i).Interface(), defaults.Field(i).Interface()) { // which is a file's alone
+			t.Errorf("%s has its default", name)
+		}
+	}
 }
 
 func mustEncode(t testing.TB, d Document) []byte {
@@ -52,7 +68,11 @@ func TestEncodeDecode(t *testing.T) {
 	exponential.Retry = retry.Policy{Base: time.Second, Factor: 1.5, MaxDelay: time.Hour, MaxAttempts: 3, Jitter: retry.JitterNone}
 	none := testDocument()
 	none.Signing = SigningNone
-	for name, d := range map[string]Document{"small": testDocument(), "full": fullDocument(), "exponential": exponential, "unsigned": none} {
+	all := map[string]Document{"small": testDocument(), "full": fullDocument(), "exponential": exponential, "unsigned": none}
+	for _, auth := range authKinds {
+		all[auth] = withCredentials(t, testDocument(), auth)
+	}
+	for name, d := range all {
 		got, err := Decode(mustEncode(t, d), Rules{})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -92,9 +112,14 @@ func TestDecodeRefuses(t *testing.T) {
 		"bare duration": {strings.Replace(valid, `"15s"`, `"15"`, 1), "with a unit"},
 		"two":           {valid + valid, "followed by something else"},
 		"invalid":       {strings.Replace(valid, `"crm"`, `"CRM"`, 1), "id: "},
+		"secret":        {strings.Replace(valid, `"signing"`, `"secrets":[7],"signing"`, 1), "must be a string, or {secret, expires_at}"},
+		"expiry":        {strings.Replace(valid, `"signing"`, `"secrets":[{"secret":"CANARY","expires_at":"soon"}],"signing"`, 1), "with a time such as"},
+		"secret field":  {strings.Replace(valid, `"signing"`, `"secrets":[{"key":"CANARY"}],"signing"`, 1), "must be a string, or {secret, expires_at}"},
+		"unknown auth":  {strings.Replace(valid, `"signing"`, `"auth":{"digest":{}},"signing"`, 1), `unknown field "digest"`},
+		"two auths":     {strings.Replace(valid, `"signing"`, `"auth":{"bearer":"a","basic":{"user":"u","password":"p"}},"signing"`, 1), "auth: must be one of"},
 		"both retries":  {strings.Replace(valid, `"base"`, `"schedule":["1s"],"base"`, 1), "retry.base: must be left out"},
 	} {
-		if _, err := Decode([]byte(tt.data), Rules{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := Decode([]byte(tt.data), Rules{}); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%s: got %v, want an error with %q", name, err, tt.want)
 		}
 	}
@@ -110,13 +135,28 @@ func TestDocumentHidesSecrets(t *testing.T) {
 	}
 	var out bytes.Buffer
 	log := zerolog.New(&out)
-	for _, v := range []any{d, &d, []Document{d}, e} {
+	given := []any{d, &d, []Document{d}, e}
+	for _, auth := range authKinds {
+		d := withCredentials(t, testDocument(), auth)
+		shown, err := json.Marshal(d)
+		if err != nil || strings.Count(string(shown), `"***"`) != 7 {
+			t.Errorf("JSON for people is %s, %v; want 7 secrets hidden", shown, err)
+		}
+		out.Write(shown)
+		e, err := Compile(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		given = append(given, d, d.Auth, *d.Auth, d.Secrets, d.ExtraSignatures, d.TLS, *d.TLS, parsed(t, e), struct{ A, B any }{d.Auth, d.TLS},
+			d.Auth.Basic, d.Auth.OAuth2, toWire(d).Auth)
+	}
+	for _, v := range given {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
 	}
 	log.Info().Interface("d", d).Any("p", &d).Object("o", d).Any("e", e).Send()
-	for _, canary := range []string{testSecret[6:], testPrivateKey[5:], "CANARY", "whs"} {
+	for _, canary := range append(canaries(t), "whs") {
 		if strings.Contains(out.String(), canary) {
 			t.Errorf("the output holds %q:\n%s", canary, out.String())
 		}
@@ -126,7 +166,7 @@ func TestDocumentHidesSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(shown), `"secrets":["***","***"]`) || strings.Contains(string(shown), "whs") {
+	if !strings.Contains(string(shown), `"secrets":["***",{"secret":"***","expires_at":"2030-01-02T03:04:05.000000006Z"}]`) || strings.Contains(string(shown), "whs") {
 		t.Errorf("JSON for people is %s", shown)
 	}
 }
@@ -135,6 +175,15 @@ func FuzzDocumentJSON(f *testing.F) {
 	f.Add(mustEncode(f, testDocument()))
 	f.Add(mustEncode(f, fullDocument()))
 	f.Add([]byte(`{"retry":null,"headers":{"":""},"secrets":[null]}`))
+	for _, auth := range authKinds {
+		f.Add(mustEncode(f, withCredentials(f, testDocument(), auth)))
+	}
+	sealed, err := seal(ringOf(f, oldKey).Sealer(), withCredentials(f, testDocument(), "bearer"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(mustEncode(f, sealed))
+	ring := ringOf(f, oldKey)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := Decode(data, Rules{AllowHTTP: true})
 		if err != nil {
@@ -147,10 +196,28 @@ func FuzzDocumentJSON(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what Encode wrote is refused: %v", err)
 		}
+		if shown, err := json.Marshal(d); err != nil {
+			t.Fatalf("it cannot be shown: %s, %v", shown, err)
+		}
+		if e, err := compile(again.clone(), &opener{ring, zerolog.Nop()}); err != nil {
+			t.Fatalf("with keys it does not compile: %v", err)
+		} else if _, err := e.Parsed(); err != nil && !errors.Is(err, ErrLocked) {
+			t.Fatalf("got %v", err)
+		}
 		if !bytes.Equal(mustEncode(t, again), mustEncode(t, d)) {
 			t.Fatalf("got back %s, want %s", mustEncode(t, again), mustEncode(t, d))
 		}
 	})
+}
+
+func parsed(t *testing.T, e *Endpoint) *Parsed {
+	t.Helper()
+	p, err := e.Parsed()
+	if err != nil {
+		t.Error(err)
+		p = &Parsed{}
+	}
+	return p
 }
 
 func TestCompile(t *testing.T) {
@@ -158,26 +225,55 @@ func TestCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Name() != "acme/crm" || e.Tenant != "acme" || e.ID != "crm" || e.Parsed().Target.Host != "crm.example.com" {
-		t.Errorf("got %s (%s, %s) at %s", e.Name(), e.Tenant, e.ID, e.Parsed().Target.Host)
+	p := parsed(t, e)
+	if e.Name() != "acme/crm" || e.Tenant != "acme" || e.ID != "crm" || p.Target.Host != "crm.example.com" {
+		t.Errorf("got %s (%s, %s) at %s", e.Name(), e.Tenant, e.ID, p.Target.Host)
 	}
-	if len(e.Parsed().Keys) != 2 || e.Parsed().Keys[0].Version() != "v1" || e.Parsed().Keys[1].Version() != "v1a" {
-		t.Errorf("got keys %v", e.Parsed().Keys)
+	if keys := p.Keys(time.Now()); len(keys) != 2 || keys[0].Version() != "v1" || keys[1].Version() != "v1a" {
+		t.Errorf("got keys %v", keys)
 	}
-	if got := e.Parsed().Header.Get("Authorization"); got != "Bearer CANARY-HEADER" || len(e.Parsed().Header) != 2 {
-		t.Errorf("got %d headers", len(e.Parsed().Header))
+	if got := p.Header.Get("X-Api-Key"); got != "CANARY-HEADER" || len(p.Header) != 2 {
+		t.Errorf("got %d headers", len(p.Header))
 	}
-	for _, secret := range []signature.Secret{"CANARY", ""} {
+	for _, s := range []secret.Secret{"CANARY", ""} {
 		d := testDocument()
-		d.Secrets = []signature.Secret{secret}
+		d.Secrets = secrets(s)
 		if _, err := Compile(d); err == nil || strings.Contains(err.Error(), "CANARY") {
-			t.Errorf("secret %q: got %v, want an error without it", secret.Reveal(), err)
+			t.Errorf("secret %q: got %v, want an error without it", s.Reveal(), err)
 		}
 	}
 	d := testDocument()
 	d.URL = "https://example.com/%zz?CANARY"
 	if _, err := Compile(d); err == nil || strings.Contains(err.Error(), "CANARY") {
 		t.Errorf("got %v, want an error without the URL", err)
+	}
+}
+
+// A secret signs until it expires, and no request goes without a signature for it.
+func TestKeysExpire(t *testing.T) {
+	d := testDocument()
+	d.Secrets = secrets(testSecret, testSecret2, testPrivateKey)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	d.Secrets[1].ExpiresAt, d.Secrets[2].ExpiresAt = at, at.Add(time.Hour)
+	e, err := Compile(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for now, want := range map[time.Time]string{
+		at.Add(-1): "v1 v1 v1a", at: "v1 v1a", at.Add(time.Hour - 1): "v1 v1a", at.Add(time.Hour): "v1", at.Add(24 * 365 * time.Hour): "v1",
+	} {
+		var versions []string
+		for _, k := range parsed(t, e).Keys(now) {
+			versions = append(versions, k.Version())
+		}
+		if got := strings.Join(versions, " "); got != want {
+			t.Errorf("at %s: %s, want %s", now, got, want)
+		}
+		for _, s := range d.Secrets {
+			if s.Expired(now) != (!s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)) {
+				t.Errorf("at %s, one that ends at %s counts otherwise", now, s.ExpiresAt)
+			}
+		}
 	}
 }
 
@@ -189,17 +285,17 @@ func TestParsedIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	first := e.Parsed()
+	first := parsed(t, e)
 	for range 8 {
 		wg.Go(func() {
-			if e.Parsed() != first {
+			if parsed(t, e) != first {
 				t.Error("parsed twice")
 			}
 		})
 	}
 	wg.Wait()
 	runtime.GC()
-	if e.Parsed() != first {
+	if parsed(t, e) != first {
 		t.Error("parsed again while it was in use")
 	}
 	host := first.Target.Host
@@ -207,7 +303,7 @@ func TestParsedIsForgotten(t *testing.T) {
 	if e.parsed.Value() != nil {
 		t.Error("kept while nobody used it")
 	}
-	if again := e.Parsed(); again.Target.Host != host || len(again.Keys) != 2 || len(again.Header) != 2 {
+	if again := parsed(t, e); again.Target.Host != host || len(again.keys) != 2 || len(again.Header) != 2 {
 		t.Errorf("parsed again: %+v", again)
 	}
 }

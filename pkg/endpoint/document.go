@@ -11,7 +11,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"jethook/pkg/retry"
-	"jethook/pkg/signature"
 	"jethook/streams"
 )
 
@@ -50,11 +49,21 @@ type Document struct {
 	Events []string
 	// Description is for people; nothing depends on it.
 	Description string
-	// Secrets sign the requests, each adding a signature. One is made when the
-	// endpoint is stored without any, unless Signing is none.
-	Secrets []signature.Secret
+	// Secrets sign the requests, each adding a signature until it expires. One is
+	// made when the endpoint is stored without any, unless Signing is none.
+	Secrets []SigningSecret
 	// Signing is v1 by default; none excludes Secrets.
 	Signing Signing
+	// ExtraSignatures are sent beside those of Standard Webhooks, in forms that
+	// receivers expect who knew another sender before.
+	ExtraSignatures []ExtraSignature
+	// Auth is what the receiver asks for beside signatures. Nil is nothing.
+	Auth *Auth
+	// TLS changes how connections are secured. Nil is the system's way.
+	TLS *TLS
+	// MaxBody bounds the bodies that are sent, in bytes. An event with a larger
+	// one becomes a dead letter. 0, the default, is what the stream allows.
+	MaxBody int
 	// Timeout bounds one attempt as a whole. 15s by default.
 	Timeout Duration
 	// Retry says when failed attempts are repeated. retry.Default by default.
@@ -151,6 +160,11 @@ func (d Document) MarshalZerologObject(e *zerolog.Event) { e.Str("endpoint", d.N
 func (d Document) clone() Document {
 	d.Events = slices.Clone(d.Events)
 	d.Secrets = slices.Clone(d.Secrets)
+	d.ExtraSignatures = slices.Clone(d.ExtraSignatures)
+	d.Auth = d.Auth.clone()
+	if d.TLS != nil {
+		d.TLS = new(*d.TLS)
+	}
 	d.RetryOn = slices.Clone(d.RetryOn)
 	d.Retry.Schedule = slices.Clone(d.Retry.Schedule)
 	d.Headers = maps.Clone(d.Headers)

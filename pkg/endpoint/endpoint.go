@@ -1,20 +1,26 @@
 package endpoint
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 	"weak"
 
+	"github.com/rs/zerolog"
+
 	"jethook/pkg/retry"
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 )
 
 // Endpoint is a document made ready for the hot path: shared by all deliveries
 // and never changed. A changed document makes a new Endpoint, so its fields are
-// to be read only. A replica holds every endpoint there is, so each byte here
+// to be read only, and what may be sealed by way of Parsed alone. A replica holds every endpoint there is, so each byte here
 // counts a hundred thousand times.
 type Endpoint struct {
 	Document
@@ -24,9 +30,13 @@ type Endpoint struct {
 
 	name    string
 	created int64 // when the revision was written: a new bucket counts from 1 again
+	opens   *opener
 
 	mu     sync.Mutex
+	sealed bool // whether the document has secrets that are
 	parsed weak.Pointer[Parsed]
+	// locked says that a secret is sealed and cannot be opened here.
+	locked atomic.Bool
 }
 
 // Parsed is what requests take of a document's text. It is shared between them
@@ -34,39 +44,114 @@ type Endpoint struct {
 type Parsed struct {
 	// Target is the parsed URL.
 	Target *url.URL
-	// Keys sign the requests, in the order of the document's secrets. Empty
-	// when the endpoint's requests are not signed.
-	Keys []signature.Key
 	// Header has the document's headers under their canonical names. Nil when
 	// it has none.
 	Header http.Header
+	// ExtraSignatures, Auth and TLS are the document's, opened.
+	ExtraSignatures []ExtraSignature
+	Auth            *Auth
+	TLS             *TLS
+
+	keys    []signature.Key
+	expires []time.Time // of each key; nil if none does
 }
 
-// Compile makes a document ready, and fails when it cannot be parsed. It does
-// not validate the rest: documents from files and from the bucket are validated
-// when read.
-func Compile(d Document) (*Endpoint, error) {
-	if _, err := parse(d); err != nil {
-		return nil, err
+// Keys returns the keys that sign requests at a time, in the order of the
+// document's secrets. None when the endpoint's requests are not signed.
+func (p *Parsed) Keys(now time.Time) []signature.Key {
+	if p.expires == nil {
+		return p.keys
 	}
-	e := &Endpoint{Document: d}
+	keys := make([]signature.Key, 0, len(p.keys))
+	for i, key := range p.keys {
+		if at := p.expires[i]; at.IsZero() || now.Before(at) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// opener is what opens secrets for all endpoints of a registry, and where it is said
+// of one that it is tampered with.
+type opener struct {
+	ring *secret.Ring
+	log  zerolog.Logger
+}
+
+// Compile makes a document ready, and fails when it cannot be parsed. What is sealed
+// in it stays so, and the endpoint locked. It does not validate the rest: documents
+// from files and from the bucket are validated when read.
+func Compile(d Document) (*Endpoint, error) { return compile(d, &opener{log: zerolog.Nop()}) }
+
+// compile makes a document ready that is the endpoint's alone from now on. What is
+// sealed in it is opened when it is needed: that is costly, and most of a hundred
+// thousand endpoints are quiet.
+func compile(d Document, opens *opener) (*Endpoint, error) {
+	e := &Endpoint{Document: d, opens: opens}
+	for _, s := range e.eachSecret() {
+		if s.Sealed() {
+			e.sealed = true
+			e.locked.Store(e.locked.Load() || !opens.ring.Opens(*s))
+		}
+	}
+	if !e.sealed {
+		if _, err := parse(d); err != nil {
+			return nil, err
+		}
+	}
 	e.share()
 	return e, nil
 }
 
-// Parsed returns what the endpoint's requests are made of. It is parsed when it
-// is needed and kept for as long as the garbage collector leaves it, which is
-// from request to request where there are many: kept for good, it would double
-// what an endpoint takes of the memory.
-func (e *Endpoint) Parsed() *Parsed {
+// ErrLocked is returned for an endpoint with a sealed secret that cannot be opened
+// here: it is sealed with a master key that is not in the ring, or tampered with.
+var ErrLocked = errors.New("its secrets cannot be opened with these master keys")
+
+// Parsed returns what the endpoint's requests are made of, or an error that is
+// ErrLocked. It is parsed when it is needed and kept for as long as the garbage
+// collector leaves it, which is from request to request where there are many: kept
+// for good, it would double what an endpoint takes of the memory.
+func (e *Endpoint) Parsed() (*Parsed, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if p := e.parsed.Value(); p != nil {
-		return p
+		return p, nil
 	}
-	p, _ := parse(e.Document) // Compile saw that it can be
+	if e.locked.Load() {
+		return nil, ErrLocked
+	}
+	if err := e.unseal(); err != nil {
+		return nil, e.lock(err)
+	}
+	p, err := parse(e.Document)
+	if err != nil { // compile saw that it can be, unless it was sealed
+		return nil, e.lock(err)
+	}
 	e.parsed = weak.Make(p)
-	return p
+	return p, nil
+}
+
+// unseal opens the document's secrets for good: opened anew for each garbage
+// collection, they would cost more than all else.
+func (e *Endpoint) unseal() error {
+	if !e.sealed {
+		return nil
+	}
+	for about, s := range e.eachSecret() {
+		var err error
+		if *s, err = e.opens.ring.Open(*s, about); err != nil {
+			return err
+		}
+	}
+	e.sealed = false
+	return nil
+}
+
+// lock makes the endpoint unavailable until there is another document.
+func (e *Endpoint) lock(err error) error {
+	e.locked.Store(true)
+	e.opens.log.Error().Err(err).Str("endpoint", e.name).Msg("a secret in the bucket is of no use: the endpoint's events are held until it is applied anew with its secrets")
+	return fmt.Errorf("%w: %w", ErrLocked, err)
 }
 
 func parse(d Document) (*Parsed, error) {
@@ -75,13 +160,19 @@ func parse(d Document) (*Parsed, error) {
 		// The parser's error would repeat the URL, and with it its secrets.
 		return nil, fmt.Errorf("compile endpoint %s: its url cannot be parsed", d.Name())
 	}
-	p := &Parsed{Target: target}
-	for i, secret := range d.Secrets {
-		key, err := signature.ParseKey(secret)
+	p := &Parsed{Target: target, ExtraSignatures: d.ExtraSignatures, Auth: d.Auth, TLS: d.TLS}
+	for i, s := range d.Secrets {
+		key, err := signature.ParseKey(s.Secret)
 		if err != nil {
 			return nil, fmt.Errorf("compile endpoint %s: secrets[%d]: %w", d.Name(), i, err)
 		}
-		p.Keys = append(p.Keys, key)
+		p.keys = append(p.keys, key)
+		if !s.ExpiresAt.IsZero() {
+			if p.expires == nil {
+				p.expires = make([]time.Time, len(d.Secrets))
+			}
+			p.expires[i] = s.ExpiresAt
+		}
 	}
 	for name, value := range d.Headers {
 		if p.Header == nil {
@@ -119,6 +210,7 @@ func (e *Endpoint) Name() string { return e.name }
 const (
 	ReasonDisabled = "disabled"
 	ReasonPaused   = "paused"
+	ReasonLocked   = "locked" // see ErrLocked
 )
 
 // Unavailable says whether the endpoint gets no attempts for now, and why. Its
@@ -129,6 +221,8 @@ func (e *Endpoint) Unavailable() (reason string, unavailable bool) {
 		return ReasonDisabled, true
 	case e.Paused:
 		return ReasonPaused, true
+	case e.locked.Load():
+		return ReasonLocked, true
 	}
 	return "", false
 }

@@ -10,7 +10,7 @@ import (
 // endpointFields and those below are the fields in the order of the manual.
 var (
 	endpointFields = []string{
-		"tenant", "id", "url", "events", "description", "secrets", "signing", "timeout", "retry", "retry_on",
+		"tenant", "id", "url", "events", "description", "secrets", "signing", "extra_signatures", "auth", "tls", "max_body", "timeout", "retry", "retry_on",
 		"expire_after", "disable_after", "rate_limit", "max_in_flight", "headers", "lane", "ordered", "on_failure",
 		"paused", "disabled", "ordered_from",
 	}
@@ -22,7 +22,7 @@ var (
 // readEndpoint fills a document's defaults with what the node says, and reports
 // what is wrong with it. A field without a value is a field that is absent, in
 // YAML as in JSON.
-func (s *section) readEndpoint(node ast.Node, rules Rules, lines map[string]int) Document {
+func (s *section) readEndpoint(node ast.Node, lines map[string]int) Document {
 	if !s.isMapping(node, "an endpoint") {
 		return Document{}
 	}
@@ -32,7 +32,7 @@ func (s *section) readEndpoint(node ast.Node, rules Rules, lines map[string]int)
 	d := w.document()
 	_, said := s.at["paused"]
 	d.KeepPaused = !said
-	s.found(d.check(rules))
+	s.found(d.check(s.rules))
 	if isName(d.Tenant) && isName(d.ID) {
 		s.once("endpoint "+d.Name(), lines)
 	}
@@ -75,9 +75,17 @@ func (s *section) readField(w *wire, name string, value ast.Node) {
 	case "description":
 		scalar(s, name, value, &w.Description, text)
 	case "secrets":
-		list(s, name, value, &w.Secrets, text)
+		s.readSecrets(w, value)
 	case "signing":
 		scalar(s, name, value, (*string)(&w.Signing), text)
+	case "extra_signatures":
+		s.readExtraSignatures(w, value)
+	case "auth":
+		s.readAuth(w, value)
+	case "tls":
+		s.readTLS(w, value)
+	case "max_body":
+		scalar(s, name, value, &w.MaxBody, integer)
 	case "timeout":
 		scalar(s, name, value, &w.Timeout, duration)
 	case "retry":
@@ -156,7 +164,11 @@ func (s *section) readHeaders(w *wire, node ast.Node) {
 	s.eachKey(node, s.path+".headers", func(name string, at *token.Position, value ast.Node) {
 		s.at[headerField(name)] = at
 		var header string
-		scalar(s, headerField(name), value, &header, text)
+		if isCredential(name) {
+			scalar(s, headerField(name), value, &header, s.resolved)
+		} else {
+			scalar(s, headerField(name), value, &header, text)
+		}
 		w.Headers[name] = header
 	})
 }

@@ -29,12 +29,12 @@ type File struct {
 // refused. When anything is wrong it returns Problems, all of them in the order
 // of their lines and columns.
 func ParseFile(name string, data []byte, rules Rules) (File, error) {
-	r := &reader{file: name}
+	r := &reader{file: name, rules: rules}
 	body := r.parse(data)
 	if len(r.problems) > 0 {
 		return File{}, r.problems
 	}
-	file := r.readFile(body, rules)
+	file := r.readFile(body)
 	if len(r.problems) > 0 {
 		slices.SortStableFunc(r.problems, func(a, b Problem) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -49,6 +49,7 @@ func ParseFile(name string, data []byte, rules Rules) (File, error) {
 // they are nested, it never goes deeper than documents do.
 type reader struct {
 	file     string
+	rules    Rules
 	anchors  map[string]ast.Node
 	problems Problems
 }
@@ -103,7 +104,7 @@ func (c anchorCollector) Visit(node ast.Node) ast.Visitor {
 }
 
 // readFile reads the outermost mapping.
-func (r *reader) readFile(body ast.Node, rules Rules) (file File) {
+func (r *reader) readFile(body ast.Node) (file File) {
 	found := false
 	if body != nil {
 		r.eachField(body, "", []string{"endpoints", "lanes"}, func(name string, value ast.Node) {
@@ -114,7 +115,7 @@ func (r *reader) readFile(body ast.Node, rules Rules) (file File) {
 				r.readLanes(value, &file, lines)
 			case "endpoints":
 				r.readList(name, value, func(s *section, node ast.Node) {
-					file.Endpoints = append(file.Endpoints, s.readEndpoint(node, rules, lines))
+					file.Endpoints = append(file.Endpoints, s.readEndpoint(node, lines))
 				})
 			}
 		})

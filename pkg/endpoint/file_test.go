@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"jethook/pkg/retry"
+	"jethook/pkg/secret"
 )
 
 const fullFile = `# all fields
@@ -19,8 +20,17 @@ endpoints:
     url: https://crm.example.com/hooks
     events: ["order.*", "invoice.paid"]
     description: optional text
-    secrets: [` + testSecret + `]
+    secrets:
+    - ` + testSecret + `
+    - {secret: ` + testSecret2 + `, expires_at: 2030-01-02T03:04:05Z}
     signing: v1
+    extra_signatures:
+    - {header: X-Hub-Signature-256, secret: hub, value: "sha256={signature}"}
+    - {header: X-Shop, secret: "shop", over: "{id}.{body}", encoding: base64}
+    auth:
+      oauth2: {token_url: https://auth.example.com/t, client_id: c, client_secret: s, scopes: [a, b], audience: crm}
+    tls: {cert: "file:cert.pem", key: file:key.pem, ca: file:ca.pem}
+    max_body: 65536
     timeout: 10s
     retry: {base: 10s, factor: 3, max_delay: 2h30m, max_attempts: 5, jitter: equal}
     retry_on: [404]
@@ -51,7 +61,15 @@ func TestParseFile(t *testing.T) {
 	full := testDocument()
 	full.Events = []string{"order.*", "invoice.paid"}
 	full.Description = "optional text"
-	full.Secrets = secrets(testSecret)
+	full.Secrets = secrets(testSecret, testSecret2)
+	full.Secrets[1].ExpiresAt = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	full.ExtraSignatures = []ExtraSignature{
+		{Header: "X-Hub-Signature-256", Secret: "hub", Value: "sha256={signature}"},
+		{Header: "X-Shop", Secret: "shop", Over: "{id}.{body}", Encoding: EncodingBase64},
+	}
+	full.Auth = &Auth{OAuth2: &OAuth2{TokenURL: "https://auth.example.com/t", ClientID: "c", ClientSecret: "s", Scopes: []string{"a", "b"}, Audience: "crm"}}
+	full.TLS = &TLS{Cert: "file:cert.pem", Key: "file:key.pem", CA: "file:ca.pem"}
+	full.MaxBody = 65536
 	full.Timeout = Duration(10 * time.Second)
 	full.Retry = retry.Policy{Base: 10 * time.Second, Factor: 3, MaxDelay: 150 * time.Minute, MaxAttempts: 5, Jitter: retry.JitterEqual}
 	full.RetryOn = []int{404}
@@ -94,13 +112,20 @@ func encodeAll(t *testing.T, documents []Document) string {
 	return strings.Join(lines, "\n")
 }
 
+// A document is the same in a file as in the bucket, whatever is in it.
 func TestParseFileReadsJSON(t *testing.T) {
-	d := fullDocument()
-	d.Disabled, d.OrderedFrom = nil, 0
-	data := `{"endpoints": [` + string(mustEncode(t, d)) + "]}\n"
+	all := []Document{fullDocument()}
+	for _, auth := range authKinds {
+		d := withCredentials(t, fullDocument(), auth)
+		d.ID = auth
+		all = append(all, d)
+	}
+	for i := range all {
+		all[i].Disabled, all[i].OrderedFrom = nil, 0
+	}
+	data := `{"endpoints": [` + strings.ReplaceAll(encodeAll(t, all), "\n", ",") + "]}\n"
 	file, err := ParseFile("endpoints.json", []byte(data), Rules{})
-	documents := file.Endpoints
-	if err != nil || len(documents) != 1 || !reflect.DeepEqual(documents[0], d) {
+	if documents := file.Endpoints; err != nil || !reflect.DeepEqual(documents, all) {
 		t.Errorf("got %s, %v, want\n%s", encodeAll(t, documents), err, data)
 	}
 }
@@ -203,6 +228,32 @@ func TestParseFileReportsPlaces(t *testing.T) {
 		{"paused", valid + "  paused: yes\n", []string{`f:6:11: endpoints[0].paused: must be true or false, not text`}},
 		{"disabled", valid + "  disabled: {reason: x}\n", []string{"f:6:13: endpoints[0].disabled: is set by jethook itself: leave it out, and use `jethook endpoint enable`"}},
 
+		{"secret field", valid + "  secrets:\n  - {secret: " + testSecret + ", until: x}\n", []string{`f:7:`}},
+		{"secret's end", valid + "  secrets: [" + testSecret + ", {secret: " + testSecret2 + ", expires_at: 2030-01-02}]\n", []string{`f:6:`}},
+		{"secret sealed", valid + "  secrets: [sealed:v1:CANARY]\n", []string{`f:6:13: endpoints[0].secrets[0]: must be the secret itself, not what it is sealed as`}},
+		{"all secrets end", valid + "  secrets: [{secret: " + testSecret + ", expires_at: 2030-01-02T03:04:05Z}]\n", []string{`f:6:12: endpoints[0].secrets: must have one without expires_at`}},
+		{"many secrets", valid + "  secrets: [" + strings.Repeat("CANARY, ", 257) + "]\n", []string{`f:6:12: endpoints[0].secrets: is a list far longer than is allowed`}},
+		{"secrets as text", valid + "  secrets: " + testSecret + "\n", []string{`f:6:12: endpoints[0].secrets: must be a list, not text`}},
+		{"extra_signatures", valid + "  extra_signatures:\n  - {header: X-A, secret: CANARY}\n  - {header: Host, secret: CANARY, encoding: HEX}\n", []string{
+			`f:8:14: endpoints[0].extra_signatures[1].header: header Host is set by`, `f:8:46: endpoints[0].extra_signatures[1].encoding: must be hex or base64`}},
+		{"extra field", valid + "  extra_signatures: [{header: X-A, secret: CANARY, overr: x}]\n", []string{
+			`f:6:52: endpoints[0].extra_signatures[0].overr: is not a field that jethook knows: did you mean over?`}},
+		{"extra as text", valid + "  extra_signatures: [X-A]\n", []string{`f:6:22: endpoints[0].extra_signatures[0]: must be a mapping of fields to values, not text`}},
+		{"auth", valid + "  auth: {bearer: CANARY, basic: {user: u, password: CANARY}}\n", []string{`f:6:9: endpoints[0].auth: must be one of basic, bearer and oauth2`}},
+		{"auth unknown", valid + "  auth: {token: CANARY}\n", []string{`f:6:10: endpoints[0].auth.token: is not a field that jethook knows`}},
+		{"auth as text", valid + "  auth: CANARY\n", []string{`f:6:9: endpoints[0].auth: must be a mapping of fields to values, not text`}},
+		{"bearer", valid + "  auth: {bearer: \"CANARY\\n\"}\n", []string{`f:6:18: endpoints[0].auth.bearer: must be one line`}},
+		{"bearer sealed", valid + "  auth: {bearer: sealed:v1:CANARY}\n", []string{`f:6:18: endpoints[0].auth.bearer: must be the secret itself`}},
+		{"basic", valid + "  auth:\n    basic: {user: 'a:b', password: CANARY}\n", []string{`f:7:19: endpoints[0].auth.basic.user: must not have a colon`}},
+		{"password as number", valid + "  auth: {basic: {user: a, password: 12345}}\n", []string{`f:6:37: endpoints[0].auth.basic.password: must be text, not a number`}},
+		{"oauth2", valid + "  auth: {oauth2: {token_url: http://a, client_id: c, scopes: [a b], client_secret: CANARY}}\n", []string{
+			`f:6:30: endpoints[0].auth.oauth2.token_url: must begin with https://`, `f:6:63: endpoints[0].auth.oauth2.scopes[0]: must be one word`}},
+		{"tls", valid + "  tls: {cert: file:c}\n", []string{`f:6:8: endpoints[0].tls: needs cert and key both`}},
+		{"tls key", valid + "  tls:\n    cert: file:c\n    key: CANARY\n", []string{`f:8:10: endpoints[0].tls.key: must be a private key in PEM`}},
+		{"tls key sealed", valid + "  tls: {cert: file:c, key: sealed:v1:CANARY}\n", []string{`f:6:28: endpoints[0].tls.key: must be the secret itself`}},
+		{"max_body", valid + "  max_body: 1MiB\n", []string{`f:6:13: endpoints[0].max_body: must be a whole number, not text`}},
+		{"reference", valid + "  auth: {bearer: env:HOME}\n", []string{`f:6:18: endpoints[0].auth.bearer: must be the value itself here, not where it is`}},
+
 		{"lane item", "lanes: [gold]", []string{`f:1:9: lanes[0]: must be a lane, a mapping of fields to values, not text`}},
 		{"lane list", "lanes: {id: a}", []string{`f:1:8: lanes: must be a list, not a mapping`}},
 		{"lane field", "lanes: [{id: a, filter: [a.b]}]", []string{`f:1:17: lanes[0].filter: is not a field that jethook knows: did you mean filters?`}},
@@ -255,6 +306,8 @@ func FuzzParseFile(f *testing.F) {
 	f.Add([]byte(fullFile))
 	f.Add([]byte(valid + "  headers: {X: &a b}\n  lane: *a\n"))
 	f.Add([]byte(`{"endpoints": [{"tenant": "a", "retry": {"schedule": ["1s"]}}]}`))
+	f.Add([]byte(valid + "  auth: {basic: {user: u, password: env:HOME}}\n  secrets: [{secret: &s " + testSecret + ", expires_at: 2030-01-02T03:04:05+14:00}, *s]\n"))
+	f.Add([]byte(valid + "  tls: {key: file:k, cert: |\n    -----BEGIN CERTIFICATE-----\n    }\n  extra_signatures: [{header: A, secret: 's', over: '{body}{'}]\n"))
 	f.Add([]byte("endpoints: &a [*a, *a]"))
 	f.Add([]byte(`{"lanes": [{"id": "gold", "filters": ["*.a.>", ">"], "weight": 0}, {"id": "gold"}]}`))
 	f.Add([]byte("endpoints:\n- ? a\n  : b\n- !!map {}\n- |\n x"))
@@ -262,6 +315,12 @@ func FuzzParseFile(f *testing.F) {
 		file, err := ParseFile("f", data, Rules{})
 		if err == nil {
 			for _, d := range file.Endpoints {
+				if d.has(secret.Secret.Sealed) {
+					t.Fatal("accepted what is sealed")
+				}
+				if _, err := Decode(mustEncode(t, d), Rules{}); err != nil {
+					t.Fatalf("the bucket's reader refuses it: %v", err)
+				}
 				if err := d.Validate(Rules{}); err != nil {
 					t.Fatalf("accepted an invalid document: %v", err)
 				}

@@ -112,6 +112,10 @@ const lanePrefix = "_lanes."
 // laneKey returns the key of a lane in the bucket. No tenant begins with _.
 func laneKey(id string) string { return lanePrefix + id }
 
+// isEndpointKey reports whether a key of the bucket is an endpoint's: those of
+// lanes and of what else is ours begin with what no name does.
+func isEndpointKey(key string) bool { return !strings.HasPrefix(key, "_") }
+
 func isLaneKey(key string) bool { return strings.HasPrefix(key, lanePrefix) }
 
 // decodeLane reads and validates a lane as the bucket holds it.

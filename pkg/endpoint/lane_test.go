@@ -14,15 +14,21 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// events stands for the stream of events, at a sequence.
-type events struct{ last uint64 }
+// events stands for the stream of events, at a sequence, and for the consumers
+// of all ordered endpoints, which are there unless said otherwise.
+type events struct {
+	last     uint64
+	unserved bool
+}
 
-func (e *events) LastSequence(context.Context) (uint64, error) { return e.last, nil }
+func (e *events) Last(context.Context) (uint64, error) { return e.last, nil }
+
+func (e *events) HasOrdered(context.Context, string, string) (bool, error) { return !e.unserved, nil }
 
 func laneStore(t *testing.T) (jetstream.KeyValue, *Store, *events) {
 	t.Helper()
 	kv, at := newBucket(t), &events{}
-	return kv, NewStore(kv, LastSequence(at.LastSequence)), at
+	return kv, NewStore(kv, Events(at)), at
 }
 
 func applyLane(t *testing.T, s *Store, l Lane) Applied {
@@ -170,7 +176,7 @@ func TestMostLanes(t *testing.T) {
 
 func TestLaneTakesTheStreamOfEvents(t *testing.T) {
 	s := NewStore(newBucket(t))
-	if _, err := s.ApplyLane(testContext(t), Lane{ID: "gold", Weight: 1}); !errors.Is(err, errNoSequence) {
+	if _, err := s.ApplyLane(testContext(t), Lane{ID: "gold", Weight: 1}); !errors.Is(err, errNoEvents) {
 		t.Errorf("got %v", err)
 	}
 	if got := theLanes(t, s); len(got) != 0 {

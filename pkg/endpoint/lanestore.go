@@ -92,7 +92,7 @@ func (s *Store) createLane(ctx context.Context, lane Lane) (Result, uint64, erro
 	if n := len(lanes) + len(broken); n >= MaxLanes {
 		return "", 0, fmt.Errorf("there are %d lanes, the most there can be: remove one first", n)
 	}
-	last, err := s.lastSequence(ctx)
+	last, err := s.events.Last(ctx)
 	if err != nil {
 		return "", 0, fmt.Errorf("last event: %w", err)
 	}
@@ -112,7 +112,7 @@ func (s *Store) RemoveLane(ctx context.Context, id string) error {
 		if current.lane.Until > 0 {
 			return nil
 		}
-		last, err := s.lastSequence(ctx)
+		last, err := s.events.Last(ctx)
 		if err != nil {
 			return fmt.Errorf("last event: %w", err)
 		}
@@ -154,8 +154,7 @@ func (s *Store) changeLane(ctx context.Context, id string, change func(storedLan
 		if err != nil {
 			return err
 		}
-		err = change(current)
-		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) && !errors.Is(err, jetstream.ErrKeyExists) {
+		if err := change(current); !conflicts(err) {
 			return err
 		}
 	}

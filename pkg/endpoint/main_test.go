@@ -104,7 +104,14 @@ func createBucket(t testing.TB, js jetstream.JetStream) jetstream.KeyValue {
 // newBucket is for tests that need no more than a bucket.
 func newBucket(t testing.TB) jetstream.KeyValue {
 	t.Helper()
-	return createBucket(t, startServer(t).connect())
+	_, kv := newJetStream(t)
+	return kv
+}
+
+func newJetStream(t testing.TB) (jetstream.JetStream, jetstream.KeyValue) {
+	t.Helper()
+	js := startServer(t).connect()
+	return js, createBucket(t, js)
 }
 
 const (
@@ -126,6 +133,6 @@ func numberedDocument(i int) Document {
 	d.Tenant, d.ID = fmt.Sprintf("tenant-%d", i/10), fmt.Sprintf("endpoint-%d", i)
 	d.URL = fmt.Sprintf("https://crm.example.com/hooks/%d", i)
 	d.Events = []string{"order.*", "invoice.paid"}
-	d.Secrets = append(d.Secrets, testSecret)
+	d.Secrets = secrets(testSecret)
 	return d
 }

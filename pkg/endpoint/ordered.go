@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -22,7 +20,7 @@ const MaxOrdered = 200
 func (s *Store) order(ctx context.Context, before Document, next *Document) error {
 	next.OrderedFrom = 0
 	if !next.Ordered {
-		return nil
+		return s.unfed(ctx, next.Name(), before.OrderedFrom)
 	}
 	if next.OrderedFrom = before.OrderedFrom; next.OrderedFrom > 0 {
 		return nil
@@ -30,7 +28,7 @@ func (s *Store) order(ctx context.Context, before Document, next *Document) erro
 	if err := s.roomForOrdered(ctx, next.Name()); err != nil {
 		return err
 	}
-	last, err := s.lastSequence(ctx)
+	last, err := s.events.Last(ctx)
 	if err != nil {
 		return fmt.Errorf("make it ordered: last event: %w", err)
 	}
@@ -38,38 +36,37 @@ func (s *Store) order(ctx context.Context, before Document, next *Document) erro
 	return nil
 }
 
-// recount is how long a count of ordered endpoints serves.
-const recount = time.Minute
-
-// orderedCount is the ordered endpoints as they were counted last, and those
-// that this store made since: a file of many reads the bucket once for all.
-type orderedCount struct {
-	mu    sync.Mutex
-	names map[string]bool
-	at    time.Time
+// unfed refuses to end an ordered endpoint whose consumer no replica has made
+// yet: with the document, it would be forgotten that it has had no event since
+// OrderedFrom.
+func (s *Store) unfed(ctx context.Context, name string, from uint64) error {
+	tenant, id, err := ParseName(name)
+	if err != nil || from == 0 {
+		return err
+	}
+	has, err := s.events.HasOrdered(ctx, tenant, id)
+	if err != nil || has {
+		return err
+	}
+	last, err := s.events.Last(ctx)
+	if err != nil || last < from {
+		return err
+	}
+	return fmt.Errorf("it is ordered, and no replica has made its consumer yet, so that what was published for it since event %d waits in the stream alone: "+
+		"start a replica that may make it (its log says so if it may not), and try again", from)
 }
 
-// roomForOrdered takes a place for an endpoint among the ordered ones. It is
-// refused by a fresh count only: others may have given up theirs.
+// roomForOrdered takes a place for an endpoint among the ordered ones.
 func (s *Store) roomForOrdered(ctx context.Context, name string) error {
-	c := &s.ordered
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.at) > recount || !c.room(name) {
-		names, err := s.orderedNames(ctx)
-		if err != nil {
-			return fmt.Errorf("count ordered endpoints: %w", err)
-		}
-		c.names, c.at = names, time.Now()
+	taken, err := s.ordered.take("", name, MaxOrdered, func() (map[string]bool, error) { return s.orderedNames(ctx) })
+	if err != nil {
+		return fmt.Errorf("count ordered endpoints: %w", err)
 	}
-	if !c.room(name) {
-		return fmt.Errorf("ordered: %d endpoints are ordered already, the most there can be: apply another one without ordered, or this one", len(c.names))
+	if !taken {
+		return fmt.Errorf("ordered: %d endpoints are ordered already, the most there can be: apply another one without ordered, or this one", MaxOrdered)
 	}
-	c.names[name] = true
 	return nil
 }
-
-func (c *orderedCount) room(name string) bool { return c.names[name] || len(c.names) < MaxOrdered }
 
 func (s *Store) orderedNames(ctx context.Context) (map[string]bool, error) {
 	names := make(map[string]bool)

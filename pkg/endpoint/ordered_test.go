@@ -51,6 +51,39 @@ func TestOrderedFrom(t *testing.T) {
 	}
 }
 
+// TestOrderedWithoutConsumer ends ordered endpoints whose consumers were never
+// made: what waits for them is nowhere but in the stream of events.
+func TestOrderedWithoutConsumer(t *testing.T) {
+	_, s, at := laneStore(t)
+	at.last, at.unserved = 10, true
+	d := testDocument()
+	d.Ordered = true
+	apply(t, s, d)
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "since event 11 waits") {
+			t.Errorf("%s with an event that nobody has handed out: %v", what, err)
+		}
+		if got := getCRM(t, s); got.OrderedFrom != 11 {
+			t.Errorf("%s: it is ordered from %d, want 11 still", what, got.OrderedFrom)
+		}
+	}
+	at.last = 11
+	d.Ordered = false
+	_, err := s.Apply(testContext(t), d)
+	refused("switched off", err)
+	refused("removed", s.Remove(testContext(t), "acme/crm"))
+
+	at.last = 10 // nothing was published since
+	apply(t, s, d)
+	d.Ordered, at.last = true, 10
+	apply(t, s, d)
+	at.last, at.unserved = 11, false
+	if err := s.Remove(testContext(t), "acme/crm"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMostOrdered(t *testing.T) {
 	kv, s, _ := laneStore(t)
 	ordered := func(i int) Document {
@@ -92,7 +125,7 @@ func TestMostOrdered(t *testing.T) {
 	if err := s.Remove(testContext(t), ordered(1).Name()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plain.Apply(testContext(t), ordered(0)); !errors.Is(err, errNoSequence) {
+	if _, err := plain.Apply(testContext(t), ordered(0)); !errors.Is(err, errNoEvents) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -102,10 +135,10 @@ func TestOrderedAreCountedOnceForMany(t *testing.T) {
 	d := testDocument()
 	d.Ordered = true
 	apply(t, s, d)
-	counted := s.ordered.at
+	counted := s.ordered.groups[""].at
 	d.ID = "shop"
 	apply(t, s, d)
-	if counted.IsZero() || s.ordered.at != counted || len(s.ordered.names) != 2 {
-		t.Errorf("counted %v and %v, %v", counted, s.ordered.at, s.ordered.names)
+	if counted.IsZero() || s.ordered.groups[""].at != counted || len(s.ordered.groups[""].names) != 2 {
+		t.Errorf("counted at %v, then %v", counted, s.ordered.groups)
 	}
 }

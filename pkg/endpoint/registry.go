@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"jethook/pkg/secret"
 )
 
 // DefaultCheckEvery is how often a registry compares itself with its bucket.
@@ -26,6 +28,7 @@ type Registry struct {
 	log        zerolog.Logger
 	checkEvery time.Duration
 	reconnects func() uint64 // how often the connection was lost and made again
+	opens      opener
 
 	// synced is one more than reconnects was when the watch began whose load
 	// completed last. 0 is before the first.
@@ -68,6 +71,10 @@ func Connection(nc *nats.Conn) RegistryOption {
 	return func(r *Registry) { r.reconnects = func() uint64 { return nc.Stats().Reconnects } }
 }
 
+// Opening gives the registry the master keys. An endpoint whose secrets are sealed
+// with another one is not available: its events wait.
+func Opening(ring *secret.Ring) RegistryOption { return func(r *Registry) { r.opens.ring = ring } }
+
 // NewRegistry returns a registry of the bucket's documents, empty until Start.
 func NewRegistry(kv jetstream.KeyValue, log zerolog.Logger, options ...RegistryOption) *Registry {
 	r := &Registry{
@@ -79,6 +86,7 @@ func NewRegistry(kv jetstream.KeyValue, log zerolog.Logger, options ...RegistryO
 	for _, option := range options {
 		option(r)
 	}
+	r.opens.log = r.log
 	return r
 }
 
@@ -203,8 +211,12 @@ type change struct {
 func (r *Registry) apply(changes []change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var locked []string
 	for _, c := range changes {
 		r.revision = max(r.revision, c.revision)
+		if c.endpoint != nil && c.endpoint.locked.Load() {
+			locked = append(locked, c.endpoint.name)
+		}
 		switch {
 		case c.unchanged:
 		case c.err != nil:
@@ -216,6 +228,10 @@ func (r *Registry) apply(changes []change) {
 			delete(r.broken, c.key)
 			r.replace(nameOf(c.key), c.endpoint)
 		}
+	}
+	if len(locked) > 0 { // in one line, because without keys it is all of them
+		r.log.Warn().Int("endpoints", len(locked)).Str("first", locked[0]).
+			Msg("their secrets are sealed with a master key that is not in JETHOOK_MASTER_KEYS: this replica makes no attempts at them and holds their events")
 	}
 	r.announce()
 }

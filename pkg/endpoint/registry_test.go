@@ -32,9 +32,9 @@ func (s *syncBuffer) count(text string) int {
 	return strings.Count(s.b.String(), text)
 }
 
-func startRegistry(t testing.TB, kv jetstream.KeyValue, log *syncBuffer) *Registry {
+func startRegistry(t testing.TB, kv jetstream.KeyValue, log *syncBuffer, options ...RegistryOption) *Registry {
 	t.Helper()
-	r := NewRegistry(kv, zerolog.New(log), CheckEvery(20*time.Millisecond))
+	r := NewRegistry(kv, zerolog.New(log), append(options, CheckEvery(20*time.Millisecond))...)
 	if err := r.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestRegistryFollowsItsBucket(t *testing.T) {
 	if got := names(r.Match("acme", "invoice")); got != "acme/all" {
 		t.Errorf("invoice matches %q", got)
 	}
-	if e := r.Get("acme", "crm"); e == nil || e.Revision != first.Revision || len(e.Parsed().Keys) != 1 || r.Len() != 2 {
+	if e := r.Get("acme", "crm"); e == nil || e.Revision != first.Revision || len(parsed(t, e).keys) != 1 || r.Len() != 2 {
 		t.Errorf("got %v", e)
 	}
 	if r.Get("acme", "none") != nil || r.Match("none", "order.created") != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/nearest"
-	"jethook/pkg/signature"
+	"jethook/pkg/secret"
 	"jethook/streams"
 )
 
@@ -61,33 +61,50 @@ func (e *BrokenError) Unwrap() error { return e.Err }
 // so that of two operators who change one endpoint at a time neither undoes
 // the other's work unseen.
 type Store struct {
-	kv           jetstream.KeyValue
-	lastSequence func(context.Context) (uint64, error)
-	ordered      orderedCount
+	kv     jetstream.KeyValue
+	js     jetstream.Publisher
+	events EventLog
+	ring   *secret.Ring
+
+	maxPerTenant     int // 0: no limit
+	ordered, tenants tally
 }
 
 // StoreOption changes what a store can do.
 type StoreOption func(*Store)
 
-// LastSequence tells the store the last sequence of the stream of events. With
-// it, endpoints can be made ordered, and lanes made and removed: each begins and
-// ends with an event.
-func LastSequence(ask func(context.Context) (uint64, error)) StoreOption {
-	return func(s *Store) { s.lastSequence = ask }
+// EventLog tells of the stream of events.
+type EventLog interface {
+	// Last returns the sequence of the last event.
+	Last(ctx context.Context) (uint64, error)
+	// HasOrdered reports whether an ordered endpoint's consumer was made.
+	HasOrdered(ctx context.Context, tenant, endpoint string) (bool, error)
 }
+
+// Events tells the store of the stream of events. With it, endpoints can be made
+// ordered, and lanes made and removed: each begins and ends with an event.
+func Events(log EventLog) StoreOption { return func(s *Store) { s.events = log } }
 
 // NewStore returns a store of documents in the bucket.
 func NewStore(kv jetstream.KeyValue, options ...StoreOption) *Store {
-	s := &Store{kv: kv, lastSequence: func(context.Context) (uint64, error) { return 0, errNoSequence }}
+	s := &Store{kv: kv, events: noEvents{}}
 	for _, option := range options {
 		option(s)
 	}
 	return s
 }
 
-var errNoSequence = errors.New("this store does not know the stream of events")
+var errNoEvents = errors.New("this store does not know the stream of events")
 
-// Get returns an endpoint's document by TENANT/ID.
+// noEvents is the log of a store that was told of none.
+type noEvents struct{}
+
+func (noEvents) Last(context.Context) (uint64, error) { return 0, errNoEvents }
+
+func (noEvents) HasOrdered(context.Context, string, string) (bool, error) { return false, errNoEvents }
+
+// Get returns an endpoint's document by TENANT/ID. Secrets are opened as far as
+// the store has the keys.
 func (s *Store) Get(ctx context.Context, name string) (Document, error) {
 	current, err := s.read(ctx, name)
 	switch {
@@ -98,21 +115,25 @@ func (s *Store) Get(ctx context.Context, name string) (Document, error) {
 	case current.revision == 0:
 		return Document{}, s.notFound(ctx, name)
 	}
-	return current.document, nil
+	d, err := open(s.ring, current.document)
+	if err != nil {
+		return Document{}, &BrokenError{Key: current.key, Err: err}
+	}
+	return d, nil
 }
 
-// List returns all documents sorted by name, and what is wrong with those that
-// cannot be read, sorted by key.
+// List returns all documents sorted by name, their secrets sealed if they are, and
+// what is wrong with those that cannot be read, sorted by key.
 func (s *Store) List(ctx context.Context) ([]Document, []*BrokenError, error) {
 	var documents []Document
 	var broken []*BrokenError
 	err := s.each(ctx, func(entry jetstream.KeyValueEntry) {
-		e, err := compileEntry(entry.Key(), entry.Value())
+		d, err := decodeEntry(entry.Key(), entry.Value())
 		if err != nil {
 			broken = append(broken, &BrokenError{Key: entry.Key(), Err: err})
 			return
 		}
-		documents = append(documents, e.Document)
+		documents = append(documents, d)
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list endpoints: %w", err)
@@ -131,6 +152,9 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	}
 	if current.revision == 0 {
 		return s.notFound(ctx, name)
+	}
+	if err := s.unfed(ctx, name, current.document.OrderedFrom); err != nil {
+		return fmt.Errorf("remove endpoint %s: %w", name, err)
 	}
 	if err := s.kv.Purge(ctx, current.key); err != nil {
 		return fmt.Errorf("remove endpoint %s: %w", name, err)
@@ -162,13 +186,11 @@ func (s *Store) read(ctx context.Context, name string) (stored, error) {
 		return stored{}, fmt.Errorf("read endpoint %s: %w", name, err)
 	}
 	current.revision = entry.Revision()
-	e, err := compileEntry(current.key, entry.Value())
+	current.document, err = decodeEntry(current.key, entry.Value())
 	if err != nil {
 		current.err = &BrokenError{Key: current.key, Err: err}
 		current.document, current.lost = salvage(entry.Value())
-		return current, nil
 	}
-	current.document = e.Document
 	return current, nil
 }
 
@@ -176,20 +198,20 @@ func (s *Store) read(ctx context.Context, name string) (stored, error) {
 // that receivers know, and the state that jethook set.
 func salvage(value []byte) (saved Document, lost bool) {
 	var parts struct {
-		Secrets     []signature.Secret `json:"secrets"`
-		Disabled    *Disabled          `json:"disabled"`
-		OrderedFrom uint64             `json:"ordered_from"`
+		Secrets     []wireSecret `json:"secrets"`
+		Disabled    *Disabled    `json:"disabled"`
+		OrderedFrom uint64       `json:"ordered_from"`
 	}
 	if json.Unmarshal(value, &parts) != nil {
 		return Document{}, true
 	}
-	return Document{Secrets: parts.Secrets, Disabled: parts.Disabled, OrderedFrom: parts.OrderedFrom}, false
+	return Document{Secrets: wire{Secrets: parts.Secrets}.secrets(), Disabled: parts.Disabled, OrderedFrom: parts.OrderedFrom}, false
 }
 
 // each calls visit for the key of every endpoint that has a value.
 func (s *Store) each(ctx context.Context, visit func(jetstream.KeyValueEntry), options ...jetstream.WatchOpt) error {
 	return s.eachOf(ctx, ">", func(entry jetstream.KeyValueEntry) {
-		if !isLaneKey(entry.Key()) {
+		if isEndpointKey(entry.Key()) {
 			visit(entry)
 		}
 	}, options...)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"jethook/pkg/signature"
+	"jethook/pkg/secret"
 )
 
 func apply(t *testing.T, s *Store, d Document) Applied {
@@ -60,7 +60,7 @@ func TestApply(t *testing.T) {
 		t.Errorf("another timeout: got %+v", updated)
 	}
 	want := d
-	want.Secrets = []signature.Secret{created.NewSecret}
+	want.Secrets = secrets(created.NewSecret)
 	if got := getCRM(t, s); !reflect.DeepEqual(got, want) {
 		t.Errorf("stored is %s", mustEncode(t, got))
 	}
@@ -179,7 +179,7 @@ func TestNotFound(t *testing.T) {
 		"Get":          func(name string) error { _, err := s.Get(ctx, name); return err },
 		"Remove":       func(name string) error { return s.Remove(ctx, name) },
 		"Update":       update,
-		"RotateSecret": func(name string) error { _, err := s.RotateSecret(ctx, name, true); return err },
+		"RotateSecret": func(name string) error { _, err := s.RotateSecret(ctx, name, time.Hour); return err },
 	} {
 		if err := call("acme/crn"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "did you mean acme/crm?") {
 			t.Errorf("%s: got %v", name, err)
@@ -272,7 +272,7 @@ func TestUpdateSurvivesConflicts(t *testing.T) {
 func TestApplyConcurrently(t *testing.T) {
 	s := NewStore(newBucket(t))
 	var mu sync.Mutex
-	var made []signature.Secret
+	var made []secret.Secret
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -290,7 +290,7 @@ func TestApplyConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := getCRM(t, s).Secrets; len(made) != 1 || !slices.Equal(got, made) {
+	if got := getCRM(t, s).Secrets; len(made) != 1 || !slices.Equal(got, secrets(made...)) {
 		t.Errorf("%d secrets were shown, %d are stored", len(made), len(got))
 	}
 }
@@ -318,32 +318,47 @@ func TestRotateSecret(t *testing.T) {
 	s := NewStore(newBucket(t))
 	ctx := testContext(t)
 	first := apply(t, s, testDocument()).NewSecret
-	second, err := s.RotateSecret(ctx, "acme/crm", true)
+	before := time.Now()
+	second, err := s.RotateSecret(ctx, "acme/crm", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := getCRM(t, s).Secrets; !slices.Equal(got, []signature.Secret{second, first}) {
-		t.Error("the new secret is not before the old one")
+	got := getCRM(t, s).Secrets
+	if len(got) != 2 || got[0] != (SigningSecret{Secret: second}) || got[1].Secret != first {
+		t.Fatalf("%d secrets; the new one is not before the old one", len(got))
 	}
-	third, err := s.RotateSecret(ctx, "acme/crm", false)
+	until := got[1].ExpiresAt
+	if overlap := until.Sub(before); overlap < time.Hour-time.Second || overlap > time.Hour+time.Minute {
+		t.Errorf("the old secret signs for %s, want an hour", overlap)
+	}
+	// A longer overlap does not bring back what was to expire sooner.
+	third, err := s.RotateSecret(ctx, "acme/crm", 2*time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := getCRM(t, s).Secrets; !slices.Equal(got, []signature.Secret{third}) || third == second {
+	got = getCRM(t, s).Secrets
+	if len(got) != 3 || got[0].Secret != third || got[1].Secret != second || !got[1].ExpiresAt.After(until) || got[2].Secret != first || !got[2].ExpiresAt.Equal(until) {
+		t.Errorf("after a second rotation there are %d secrets, or they expire at other times", len(got))
+	}
+	fourth, err := s.RotateSecret(ctx, "acme/crm", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := getCRM(t, s).Secrets; !slices.Equal(got, secrets(fourth)) || fourth == third {
 		t.Error("the old secrets are still there")
 	}
 	for range MaxSecrets - 1 {
-		if _, err := s.RotateSecret(ctx, "acme/crm", true); err != nil {
+		if _, err := s.RotateSecret(ctx, "acme/crm", time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.RotateSecret(ctx, "acme/crm", true); err == nil || !strings.Contains(err.Error(), "without keeping the old ones") {
+	if _, err := s.RotateSecret(ctx, "acme/crm", time.Hour); err == nil || !strings.Contains(err.Error(), "--overlap 0s") {
 		t.Errorf("an eleventh secret: got %v", err)
 	}
 	d := testDocument()
 	d.ID, d.Signing = "unsigned", SigningNone
 	apply(t, s, d)
-	if _, err := s.RotateSecret(ctx, "acme/unsigned", true); err == nil || !strings.Contains(err.Error(), "signing is none") {
+	if _, err := s.RotateSecret(ctx, "acme/unsigned", time.Hour); err == nil || !strings.Contains(err.Error(), "signing is none") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -21,6 +21,7 @@ const (
 	MaxDescription    = 1024
 	MaxConcurrency    = 10_000
 	MaxRate           = 1_000_000
+	maxBody           = 64 << 20
 	minTimeout        = 100 * time.Millisecond
 	maxTimeout        = 5 * time.Minute
 	minExpireAfter    = time.Second
@@ -34,6 +35,9 @@ const (
 type Rules struct {
 	// AllowHTTP accepts URLs that are not https.
 	AllowHTTP bool
+	// Resolve returns the secret that a file refers to by "env:" or "file:": see
+	// ResolveReference. Nil refuses such references.
+	Resolve func(reference string) (string, error)
 }
 
 // Validate returns nil for a document that can be delivered to, and otherwise
@@ -49,6 +53,9 @@ func (d Document) check(rules Rules) Problems {
 	d.checkIdentity(rules, report)
 	d.checkEvents(report)
 	d.checkSigning(report)
+	d.checkExtraSignatures(report)
+	d.checkAuth(rules, report)
+	d.checkTLS(report)
 	d.checkDelivery(report)
 	d.checkRetryOn(report)
 	d.checkLimits(report)
@@ -101,12 +108,19 @@ func (d Document) checkSigning(report func(field, message string)) {
 		report("secrets", fmt.Sprintf("must be at most %d secrets, not %d", MaxSecrets, n))
 		return
 	}
-	for i, secret := range d.Secrets {
-		if key, err := signature.ParseKey(secret); err != nil {
+	if len(d.Secrets) > 0 && !slices.ContainsFunc(d.Secrets, func(s SigningSecret) bool { return s.ExpiresAt.IsZero() }) {
+		report("secrets", "must have one without expires_at: requests would go unsigned when all have expired")
+	}
+	for i, s := range d.Secrets {
+		if s.Secret.Sealed() {
+			continue // whoever sealed it saw to it
+		}
+		same := func(other SigningSecret) bool { return other.Secret == s.Secret }
+		if key, err := signature.ParseKey(s.Secret); err != nil {
 			report(item("secrets", i), err.Error())
 		} else if !key.CanSign() {
 			report(item("secrets", i), "must be a secret (whsec_) or a private key (whsk_): a public key cannot sign")
-		} else if j := slices.Index(d.Secrets, secret); j < i {
+		} else if j := slices.IndexFunc(d.Secrets, same); j < i {
 			report(item("secrets", i), "repeats "+item("secrets", j)+": each secret must be another")
 		}
 	}
@@ -145,6 +159,9 @@ func (d Document) checkRetryOn(report func(field, message string)) {
 }
 
 func (d Document) checkLimits(report func(field, message string)) {
+	if d.MaxBody < 0 || d.MaxBody > maxBody {
+		report("max_body", fmt.Sprintf("must be from 1 to %d bytes, or 0 for what the stream of events allows, not %d", maxBody, d.MaxBody))
+	}
 	if d.MaxInFlight < 1 || d.MaxInFlight > MaxConcurrency {
 		report("max_in_flight", fmt.Sprintf("must be from 1 to %d, not %d", MaxConcurrency, d.MaxInFlight))
 	}

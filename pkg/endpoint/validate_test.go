@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 )
 
@@ -20,10 +21,10 @@ func many[T any](n int, make func(i int) T) []T {
 	return list
 }
 
-func secrets(texts ...string) []signature.Secret {
-	list := make([]signature.Secret, len(texts))
+func secrets(texts ...secret.Secret) []SigningSecret {
+	list := make([]SigningSecret, len(texts))
 	for i, text := range texts {
-		list[i] = signature.Secret(text)
+		list[i] = SigningSecret{Secret: text}
 	}
 	return list
 }
@@ -36,7 +37,21 @@ func headers(n int) map[string]string {
 	return m
 }
 
+// expiring is secrets of which all but the first expire.
+func expiring(texts ...secret.Secret) []SigningSecret {
+	list := secrets(texts...)
+	for i := range list[1:] {
+		list[i+1].ExpiresAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	}
+	return list
+}
+
+func extra(i int) ExtraSignature {
+	return ExtraSignature{Header: fmt.Sprintf("X-Signature-%d", i), Secret: "CANARY"}
+}
+
 func TestValidateAccepts(t *testing.T) {
+	id, other := testIdentity(t, 0), testIdentity(t, 1)
 	for name, change := range map[string]func(*Document){
 		"as it is":            func(*Document) {},
 		"most patterns":       func(d *Document) { d.Events = many(64, func(i int) string { return fmt.Sprintf("e%d", i) }) },
@@ -66,6 +81,30 @@ func TestValidateAccepts(t *testing.T) {
 		"lane":                func(d *Document) { d.Lane = "gold" },
 		"paused":              func(d *Document) { d.Paused = true },
 		"disabled":            func(d *Document) { d.Disabled = &Disabled{Reason: "410 Gone"} },
+		"expiring secret":     func(d *Document) { d.Secrets = expiring(testSecret, testSecret2) },
+		"longest header": func(d *Document) {
+			d.ExtraSignatures = []ExtraSignature{{Header: strings.Repeat("X", 128), Secret: "s"}}
+		},
+		"most extra": func(d *Document) { d.ExtraSignatures = many(4, extra) },
+		"github": func(d *Document) {
+			d.ExtraSignatures = []ExtraSignature{{Header: "X-Hub-Signature-256", Secret: "s", Encoding: EncodingHex, Value: "sha256={signature}"}}
+		},
+		"stripe": func(d *Document) {
+			d.ExtraSignatures = []ExtraSignature{{Header: "Stripe-Signature", Secret: "s", Over: "{timestamp}.{body}", Value: "t={timestamp},v1={signature}"}}
+		},
+		"basic":         func(d *Document) { d.Auth = &Auth{Basic: &BasicAuth{User: "ü", Password: "p:ü"}} },
+		"bearer":        func(d *Document) { d.Auth = &Auth{Bearer: secret.Secret(strings.Repeat("x", 4096))} },
+		"sealed bearer": func(d *Document) { d.Auth = &Auth{Bearer: "sealed:v1:00000000:AAAA"} },
+		"oauth2": func(d *Document) {
+			d.Auth = &Auth{OAuth2: &OAuth2{TokenURL: "https://a.example.com/t", ClientID: "c", ClientSecret: "s", Scopes: many(32, func(i int) string { return fmt.Sprint(i) }), Audience: "a"}}
+		},
+		"client certificate":    func(d *Document) { d.TLS = &TLS{Cert: id.cert, Key: secret.Secret(id.key)} },
+		"another's authorities": func(d *Document) { d.TLS = &TLS{CA: id.cert + other.cert} },
+		"files":                 func(d *Document) { d.TLS = &TLS{Cert: "file:a", Key: "file:b", CA: "file:c"} },
+		"a file and a text":     func(d *Document) { d.TLS = &TLS{Cert: id.cert, Key: "file:b"} },
+		"a sealed key":          func(d *Document) { d.TLS = &TLS{Cert: id.cert, Key: "sealed:v1:00000000:AAAA"} },
+		"largest body":          func(d *Document) { d.MaxBody = 64 << 20 },
+		"smallest body":         func(d *Document) { d.MaxBody = 1 },
 	} {
 		d := testDocument()
 		change(&d)
@@ -76,6 +115,27 @@ func TestValidateAccepts(t *testing.T) {
 }
 
 func TestValidateRefuses(t *testing.T) {
+	id, other := testIdentity(t, 0), testIdentity(t, 1)
+	signed := func(change func(*ExtraSignature)) func(*Document) {
+		return func(d *Document) {
+			one := extra(0)
+			change(&one)
+			d.ExtraSignatures = []ExtraSignature{one}
+		}
+	}
+	oauth := func(change func(*OAuth2)) func(*Document) {
+		return func(d *Document) {
+			o := &OAuth2{TokenURL: "https://auth.example.com/token?CANARY", ClientID: "c", ClientSecret: "CANARY"}
+			change(o)
+			d.Auth = &Auth{OAuth2: o}
+		}
+	}
+	basic := func(user string, password secret.Secret) func(*Document) {
+		return func(d *Document) { d.Auth = &Auth{Basic: &BasicAuth{User: user, Password: password}} }
+	}
+	bearer := func(token secret.Secret) func(*Document) { return func(d *Document) { d.Auth = &Auth{Bearer: token} } }
+	secured := func(one TLS) func(*Document) { return func(d *Document) { d.TLS = &one } }
+	garbage := "-----BEGIN CERTIFICATE-----\nQ0FOQVJZ\n-----END CERTIFICATE-----\n"
 	for _, tt := range []struct {
 		field, message string
 		change         func(*Document)
@@ -97,12 +157,74 @@ func TestValidateRefuses(t *testing.T) {
 		{"signing", "v1, v1a or none", func(d *Document) { d.Signing = "" }},
 		{"secrets", "must be left out with signing: none", func(d *Document) { d.Signing, d.Secrets = SigningNone, secrets(testSecret) }},
 		{"secrets", "at most 10", func(d *Document) {
-			d.Secrets = many(11, func(int) signature.Secret { return signature.NewSecret() })
+			d.Secrets = many(11, func(int) SigningSecret { return SigningSecret{Secret: signature.NewSecret()} })
 		}},
 		{"secrets[1]", "must begin with whsec_", func(d *Document) { d.Secrets = secrets(testSecret, "CANARY") }},
 		{"secrets[0]", "24 to 64 bytes", func(d *Document) { d.Secrets = secrets("whsec_Q0FOQVJZ") }},
 		{"secrets[0]", "public key cannot sign", func(d *Document) { d.Secrets = secrets(testPublicKey) }},
 		{"secrets[1]", "repeats secrets[0]", func(d *Document) { d.Secrets = secrets(testSecret, testSecret) }},
+		{"secrets", "must have one without expires_at", func(d *Document) { d.Secrets = expiring(testSecret, testSecret2)[1:] }},
+		{"secrets[1]", "repeats secrets[0]", func(d *Document) { d.Secrets = expiring(testSecret, testSecret) }},
+		{"extra_signatures", "must be at most 4, not 5", func(d *Document) { d.ExtraSignatures = many(5, extra) }},
+		{"extra_signatures[0].header", "letters, digits and hyphens", signed(func(e *ExtraSignature) { e.Header = "" })},
+		{"extra_signatures[0].header", "set by jethook", signed(func(e *ExtraSignature) { e.Header = "webhook-signature" })},
+		{"extra_signatures[0].header", "set by jethook", signed(func(e *ExtraSignature) { e.Header = "Host" })},
+		{"extra_signatures[1].header", "X-A is given twice", func(d *Document) {
+			d.ExtraSignatures = []ExtraSignature{{Header: "X-A", Secret: "CANARY"}, {Header: "x-a", Secret: "CANARY"}}
+		}},
+		{"extra_signatures[0].header", "X-Signature-0 is given twice", func(d *Document) {
+			d.ExtraSignatures, d.Headers = []ExtraSignature{extra(0)}, map[string]string{"x-signature-0": "CANARY"}
+		}},
+		{"extra_signatures[0].secret", "is required", signed(func(e *ExtraSignature) { e.Secret = "" })},
+		{"extra_signatures[0].secret", "at most 4096 bytes long, not 4097", signed(func(e *ExtraSignature) { e.Secret = secret.Secret(strings.Repeat("x", 4097)) })},
+		{"extra_signatures[0].secret", "one line", signed(func(e *ExtraSignature) { e.Secret = "CANARY\nb" })},
+		{"extra_signatures[0].encoding", `hex or base64, not "HEX"`, signed(func(e *ExtraSignature) { e.Encoding = "HEX" })},
+		{"extra_signatures[0].over", "must have {body} in it, once", signed(func(e *ExtraSignature) { e.Over = "{id}" })},
+		{"extra_signatures[0].over", "must have {body} in it, once", signed(func(e *ExtraSignature) { e.Over = "{body}{body}" })},
+		{"extra_signatures[0].over", "can have {body}, {id}, {timestamp} in braces", signed(func(e *ExtraSignature) { e.Over = "{body}{url}" })},
+		{"extra_signatures[0].over", "at most 256 printable", signed(func(e *ExtraSignature) { e.Over = "{body}" + strings.Repeat("x", 251) })},
+		{"extra_signatures[0].value", "must have {signature} in it, once", signed(func(e *ExtraSignature) { e.Value = "sha256" })},
+		{"extra_signatures[0].value", "in braces, and nothing else", signed(func(e *ExtraSignature) { e.Value = "{signature}}" })},
+		{"extra_signatures[0].value", "printable ASCII", signed(func(e *ExtraSignature) { e.Value = "{signature}\r\nX: y" })},
+		{"auth", "must be one of basic, bearer and oauth2", func(d *Document) { d.Auth = &Auth{} }},
+		{"auth", "must be one of basic, bearer and oauth2", func(d *Document) { d.Auth = &Auth{Bearer: "CANARY", Basic: &BasicAuth{User: "u", Password: "CANARY"}} }},
+		{"auth", "excludes the header Authorization", func(d *Document) {
+			d.Auth, d.Headers = &Auth{Bearer: "CANARY"}, map[string]string{"authorization": "CANARY"}
+		}},
+		{"auth", "excludes the header Authorization", func(d *Document) {
+			d.Auth, d.ExtraSignatures = &Auth{Bearer: "CANARY"}, []ExtraSignature{{Header: "authorization", Secret: "CANARY"}}
+		}},
+		{"auth.basic.user", "is required", basic("", "CANARY")},
+		{"auth.basic.user", "must not have a colon", basic("u:v", "CANARY")},
+		{"auth.basic.user", "one line", basic("CANARY\x00", "CANARY")},
+		{"auth.basic.password", "is required", basic("u", "")},
+		{"auth.basic.password", "one line", basic("u", "CANARY\r")},
+		{"auth.bearer", "one line", bearer("CANARY\r\nX: y")},
+		{"auth.bearer", "at most 4096", bearer(secret.Secret(strings.Repeat("CANARY", 700)))},
+		{"auth.oauth2.token_url", "is missing", oauth(func(o *OAuth2) { o.TokenURL = "" })},
+		{"auth.oauth2.token_url", "JETHOOK_ALLOW_HTTP", oauth(func(o *OAuth2) { o.TokenURL = "http://auth.example.com/CANARY" })},
+		{"auth.oauth2.token_url", "user name or password", oauth(func(o *OAuth2) { o.TokenURL = "https://CANARY:b@auth.example.com" })},
+		{"auth.oauth2.client_id", "is required", oauth(func(o *OAuth2) { o.ClientID = "" })},
+		{"auth.oauth2.client_secret", "is required", oauth(func(o *OAuth2) { o.ClientSecret = "" })},
+		{"auth.oauth2.scopes", "at most 32 scopes, not 33", oauth(func(o *OAuth2) { o.Scopes = many(33, func(int) string { return "s" }) })},
+		{"auth.oauth2.scopes[1]", "one word", oauth(func(o *OAuth2) { o.Scopes = []string{"a", "b c"} })},
+		{"auth.oauth2.scopes[0]", "one word", oauth(func(o *OAuth2) { o.Scopes = []string{""} })},
+		{"auth.oauth2.audience", "one line", oauth(func(o *OAuth2) { o.Audience = "sealed:CANARY\n" })},
+		{"tls", "must have cert and key, or ca", secured(TLS{})},
+		{"tls", "needs cert and key both", secured(TLS{Cert: id.cert})},
+		{"tls", "needs cert and key both", secured(TLS{Key: "file:key.pem", CA: id.cert})},
+		{"tls.cert", "must be a certificate in PEM, or file: and the path", secured(TLS{Cert: "CANARY", Key: "file:k"})},
+		{"tls.cert", "must be a certificate in PEM", secured(TLS{Cert: id.key, Key: "file:k"})},
+		{"tls.cert", "must have the path of a file behind file:", secured(TLS{Cert: "file:", Key: "file:k"})},
+		{"tls.key", "must be a private key in PEM", secured(TLS{Cert: "file:c", Key: "CANARY"})},
+		{"tls.key", "must be a private key in PEM", secured(TLS{Cert: "file:c", Key: secret.Secret(id.cert)})},
+		{"tls.key", "the certificate's private key", secured(TLS{Cert: id.cert, Key: secret.Secret(other.key)})},
+		{"tls.key", "the certificate's private key", secured(TLS{Cert: garbage, Key: secret.Secret(id.key)})},
+		{"tls.ca", "must be certificates in PEM", secured(TLS{CA: "CANARY"})},
+		{"tls.ca", "must be certificates in PEM", secured(TLS{CA: garbage})},
+		{"tls.ca", "at most 65536 bytes, not 65537", secured(TLS{CA: strings.Repeat("x", 65537)})},
+		{"max_body", "must be from 1 to 67108864 bytes, or 0 for what", func(d *Document) { d.MaxBody = -1 }},
+		{"max_body", "not 67108865", func(d *Document) { d.MaxBody = 64<<20 + 1 }},
 		{"timeout", "must be from 100ms to 5m, not 99ms", func(d *Document) { d.Timeout = Duration(99 * time.Millisecond) }},
 		{"timeout", "must be from 100ms to 5m, not 5m1s", func(d *Document) { d.Timeout = Duration(301 * time.Second) }},
 		{"retry.base", "must be from 1ms", func(d *Document) { d.Retry.Base = 0 }},

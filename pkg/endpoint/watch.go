@@ -227,7 +227,7 @@ func (r *Registry) decode(entries []jetstream.KeyValueEntry) []change {
 	workers := min(runtime.GOMAXPROCS(0), (len(entries)+63)/64)
 	if workers <= 1 {
 		for i, entry := range entries {
-			changes[i] = r.decodeEntry(entry)
+			changes[i] = r.changeOf(entry)
 		}
 		return changes
 	}
@@ -235,7 +235,7 @@ func (r *Registry) decode(entries []jetstream.KeyValueEntry) []change {
 	for n := range workers {
 		wg.Go(func() {
 			for i := n; i < len(entries); i += workers {
-				changes[i] = r.decodeEntry(entries[i])
+				changes[i] = r.changeOf(entries[i])
 			}
 		})
 	}
@@ -243,14 +243,14 @@ func (r *Registry) decode(entries []jetstream.KeyValueEntry) []change {
 	return changes
 }
 
-// decodeEntry reads the registry without its lock, which is safe where nobody
+// changeOf reads the registry without its lock, which is safe where nobody
 // else writes to it: changes are decoded and applied by one goroutine in turn.
-func (r *Registry) decodeEntry(entry jetstream.KeyValueEntry) change {
+func (r *Registry) changeOf(entry jetstream.KeyValueEntry) change {
 	c := change{key: entry.Key(), revision: entry.Revision(), created: entry.Created().UnixNano()}
 	if entry.Operation() != jetstream.KeyValuePut {
 		return c
 	}
-	if c.unchanged = r.knows(c); c.unchanged {
+	if c.unchanged = c.key == sealingKey || r.knows(c); c.unchanged {
 		return c
 	}
 	if isLaneKey(c.key) {
@@ -259,8 +259,11 @@ func (r *Registry) decodeEntry(entry jetstream.KeyValueEntry) change {
 		}
 		return c
 	}
-	c.endpoint, c.err = compileEntry(c.key, entry.Value())
-	if c.err == nil {
+	var d Document
+	if d, c.err = decodeEntry(c.key, entry.Value()); c.err != nil {
+		return c
+	}
+	if c.endpoint, c.err = compile(d, &r.opens); c.err == nil {
 		c.endpoint.Revision, c.endpoint.created = c.revision, c.created
 	}
 	return c
@@ -280,17 +283,18 @@ func (r *Registry) knows(c change) bool {
 	return e != nil && e.Revision == c.revision && e.created == c.created
 }
 
-// compileEntry accepts plain http: whether that is allowed was decided when
-// the document was written, and dropping it here would drop its events.
-func compileEntry(key string, value []byte) (*Endpoint, error) {
+// decodeEntry reads a document under its key. It accepts plain http: whether that
+// is allowed was decided when the document was written, and dropping it here would
+// drop its events.
+func decodeEntry(key string, value []byte) (Document, error) {
 	d, err := Decode(value, Rules{AllowHTTP: true})
 	if err != nil {
-		return nil, err
+		return Document{}, err
 	}
 	if key != documentKey(d.Tenant, d.ID) {
-		return nil, fmt.Errorf("the document under key %s names itself %s", key, d.Name())
+		return Document{}, fmt.Errorf("the document under key %s names itself %s", key, d.Name())
 	}
-	return Compile(d)
+	return d, nil
 }
 
 // documentKey returns the key of an endpoint in the bucket.

@@ -20,6 +20,9 @@ type Event struct {
 	Seq    uint64    // where the server stored it
 	Fields []Field   // headers that are passed on to receivers, by name, each once
 	Body   []byte    // as published
+	// Problem says why no receiver can have the event, in words for who
+	// published it: its headers break a limit. Empty for one that can be sent.
+	Problem string
 }
 
 // Message is what New reads: a stored message, taken apart by whoever holds it.
@@ -33,10 +36,11 @@ type Message struct {
 
 // New reads a stored message as an event. It cannot fail: an id that is not
 // usable is replaced by a stable hash of it, and without any id one is made
-// from where and when the message was stored.
+// from where and when the message was stored. Headers over a limit are left out
+// and are the event's Problem.
 func New(m Message) Event {
 	e := Event{Tenant: m.Tenant, Type: m.Type, Time: m.Time, Seq: m.Seq, Body: m.Body}
-	headers := fold(m.Header)
+	headers, left := fold(m.Header)
 	e.ID = makeID(value(headers, "nats-msg-id"), value(headers, "ce-id"), m)
 	// In HTTP's binary mode this attribute is the content type.
 	contentType := value(headers, "ce-datacontenttype")
@@ -44,6 +48,7 @@ func New(m Message) Event {
 	if at, found := find(e.Fields, "content-type"); !found && contentType != "" {
 		e.Fields = slices.Insert(e.Fields, at, Field{"content-type", contentType})
 	}
+	e.Fields, e.Problem = within(e.Fields, left)
 	return e
 }
 
@@ -67,13 +72,19 @@ const maxID = 64
 // CheckID returns an error that says what is allowed unless s is usable as an
 // event's id as it is.
 func CheckID(s string) error {
-	ok := s != "" && len(s) <= maxID
-	for i := 0; ok && i < len(s); i++ {
-		c := s[i]
-		ok = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
-	}
-	if !ok {
+	if s == "" || len(s) > maxID || !isPlain(s) {
 		return fmt.Errorf("event id %q: must be 1 to %d of a-z, A-Z, 0-9, _ and -", s, maxID)
 	}
 	return nil
+}
+
+// isPlain reports whether s is letters, digits, _ and - of ASCII alone.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,9 @@ func FuzzEvent(f *testing.F) {
 			if strings.HasPrefix(f.Name, "ce-") && strings.ContainsFunc(f.Value, func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Errorf("header %s cannot carry %q", f.Name, f.Value)
 			}
+		}
+		if got, problem := within(slices.Clone(e.Fields), 0); problem != "" || len(got) != len(e.Fields) {
+			t.Errorf("fields over a limit: %s", problem)
 		}
 		for range 4 { // maps are read in another order each time
 			if other := New(testMessage(maps.Clone(header))); !reflect.DeepEqual(other, e) {

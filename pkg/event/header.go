@@ -15,8 +15,12 @@ type Field struct{ Name, Value string }
 // case, or "".
 func (e Event) Field(name string) string { return value(e.Fields, name) }
 
-// Fields returns the headers that are passed on, by name, each once.
-func Fields(header map[string][]string) []Field { return passed(fold(header)) }
+// Fields returns the headers that are passed on, by name, each once. The limits
+// of New do not hold here: what was stored beside a delivery came through them.
+func Fields(header map[string][]string) []Field {
+	fields, _ := fold(header)
+	return passed(fields)
+}
 
 func passed(headers []Field) []Field {
 	fields := headers[:0]
@@ -28,21 +32,34 @@ func passed(headers []Field) []Field {
 	return fields
 }
 
-// fold returns the headers that have a value in lower case and in order.
-// Producers write names in any case, and NATS keeps them, so that one header
+// fold returns the headers that mean something here and have a value, in lower
+// case and in order. Of more attributes than are worth putting in order it leaves
+// out all, and returns how many. Producers write names in any case, and NATS keeps them, so that one header
 // may be there in several spellings. A map's order would then make another
 // event of it at each redelivery: the spelling that NATS itself heeds counts,
 // such as Nats-Msg-Id, and otherwise the first in the order of bytes.
-func fold(header map[string][]string) []Field {
+func fold(header map[string][]string) (_ []Field, left int) {
 	type spelled struct {
 		Field
 		name string
 	}
-	all := make([]spelled, 0, len(header))
+	all := make([]spelled, 0, min(len(header), maxSpellings))
+	attributes := 0
 	for name, values := range header {
-		if len(values) > 0 && values[0] != "" {
-			all = append(all, spelled{Field{strings.ToLower(name), values[0]}, name})
+		lower := strings.ToLower(name)
+		if len(values) == 0 || values[0] == "" || !isRead(lower) {
+			continue
 		}
+		if isAttribute(lower) {
+			attributes++
+		}
+		if attributes <= maxSpellings || !isAttribute(lower) {
+			all = append(all, spelled{Field{lower, values[0]}, name})
+		}
+	}
+	if attributes > maxSpellings {
+		left = attributes
+		all = slices.DeleteFunc(all, func(h spelled) bool { return isAttribute(h.Name) })
 	}
 	slices.SortFunc(all, func(a, b spelled) int {
 		if order := cmp.Compare(a.Name, b.Name); order != 0 {
@@ -62,7 +79,7 @@ func fold(header map[string][]string) []Field {
 			fields = append(fields, h.Field)
 		}
 	}
-	return fields
+	return fields, left
 }
 
 func find(fields []Field, name string) (int, bool) {
@@ -78,6 +95,16 @@ func value(fields []Field, name string) string {
 	return ""
 }
 
+// isRead reports whether a header, by its name in lower case, means anything
+// here.
+func isRead(name string) bool {
+	switch name {
+	case "content-type", "traceparent", "tracestate", "nats-msg-id":
+		return true
+	}
+	return strings.HasPrefix(name, "ce-")
+}
+
 // isPassed reports whether a header, by its name in lower case, is passed on
 // from the event to the receiver. It is a short list of what is known to be
 // harmless: all that means something to NATS or to HTTP stays behind, and what
@@ -90,7 +117,13 @@ func isPassed(name string) bool {
 		return false
 	}
 	attribute, ok := strings.CutPrefix(name, "ce-")
-	return ok && CheckID(attribute) == nil
+	return ok && attribute != "" && isPlain(attribute)
+}
+
+// isAttribute reports whether a header that is read is nothing but an attribute
+// to pass on.
+func isAttribute(name string) bool {
+	return strings.HasPrefix(name, "ce-") && name != "ce-id" && name != "ce-datacontenttype"
 }
 
 // clean percent-encodes what an HTTP header cannot carry in the value of a

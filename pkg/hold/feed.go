@@ -45,7 +45,15 @@ func (s *Store) Feed(ctx context.Context, tenant, endpoint string) (*Feed, error
 	// In memory, because losing it costs a few repeated deliveries and a write
 	// for every ack costs more. The number of replicas is the stream's: the
 	// server allows no other on a work queue.
-	consumer, err := s.js.CreateOrUpdateConsumer(ctx, s.names.Deliveries(), jetstream.ConsumerConfig{
+	consumer, err := s.js.CreateOrUpdateConsumer(ctx, s.names.Deliveries(), s.feed(name, tenant, endpoint))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return &Feed{s, name, consumer}, nil
+}
+
+func (s *Store) feed(name, tenant, endpoint string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
 		Name:              name,
 		Description:       "jethook: feeds back what is held",
 		DeliverPolicy:     jetstream.DeliverAllPolicy,
@@ -56,11 +64,14 @@ func (s *Store) Feed(ctx context.Context, tenant, endpoint string) (*Feed, error
 		FilterSubject:     s.names.Held(tenant, endpoint, wildcard),
 		InactiveThreshold: idle,
 		MemoryStorage:     true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	return &Feed{s, name, consumer}, nil
+}
+
+// MayFeed reports whether this connection's user may make the feeds.
+func (s *Store) MayFeed(ctx context.Context) bool {
+	const anybody = "jethook"
+	name := streams.FeedOf(anybody, anybody)
+	return streams.MayMake(ctx, s.js, streams.Consumer{Stream: s.names.Deliveries(), Config: s.feed(name, anybody, anybody)})
 }
 
 // Fetch returns up to n deliveries, waiting for the first of them no longer than

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,6 +27,9 @@ type Options struct {
 	CA       string `desc:"file with the certificates to trust"`
 	Cert     string `desc:"file with the client's certificate"`
 	Key      string `desc:"file with the client's key"`
+	// InboxPrefix is under which this user is answered, where it may not listen to
+	// everybody's answers.
+	InboxPrefix string `split_words:"true" desc:"prefix of the subjects of answers, such as the one that jethook streams permissions names; _INBOX when unset"`
 }
 
 // Named reports whether a server is named at all.
@@ -42,6 +46,9 @@ func Connect(o Options, name string, log zerolog.Logger) (*nats.Conn, error) {
 	server := o.URL
 	if server == "" {
 		server = nats.DefaultURL
+	}
+	if err := check(server); err != nil {
+		return nil, err
 	}
 	where := redact(server)
 	var nc *nats.Conn
@@ -102,6 +109,12 @@ func (o Options) options() ([]nats.Option, error) {
 	if o.CA != "" {
 		options = append(options, nats.RootCAs(o.CA))
 	}
+	if o.InboxPrefix != "" {
+		if strings.ContainsAny(o.InboxPrefix, "*> \t") || strings.HasSuffix(o.InboxPrefix, ".") {
+			return nil, fmt.Errorf("NATS_INBOX_PREFIX %q: write what stands before the last full stop of the subjects of answers, such as _INBOX_worker, without wildcards", o.InboxPrefix)
+		}
+		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
+	}
 	switch {
 	case o.Cert != "" && o.Key != "":
 		options = append(options, nats.ClientCert(o.Cert, o.Key))
@@ -119,7 +132,7 @@ func explain(server string, err error) error {
 		return fmt.Errorf("NATS at %s refuses these credentials: set NATS_CREDS, NATS_NKEY, NATS_USER and NATS_PASSWORD, or NATS_TOKEN (%w)", server, err)
 	}
 	if _, ok := errors.AsType[*url.Error](err); ok { // its text quotes the password
-		return fmt.Errorf("cannot read the address of NATS, %s: it must be like nats://127.0.0.1:4222, with what is special in a password percent-encoded", server)
+		return unreadable(server)
 	}
 	return fmt.Errorf("connect to NATS at %s: %w", server, err)
 }

@@ -1,29 +1,51 @@
 package natsconn
 
-import "strings"
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
 
-// redact hides the user and password, or the token, that a server's URL may
-// carry. It does not parse: what cannot be parsed has secrets, too.
+// redact hides the users and passwords, or the tokens, that the servers' URLs may
+// carry: all before the last "@", and so the servers before it. It does not parse:
+// what cannot be parsed has secrets, too, and a password may hold anything.
 func redact(servers string) string {
-	parts := strings.Split(servers, ",")
-	begin := 0 // of the URL that the part belongs to
-	for i, p := range parts {
-		p = strings.TrimSpace(p)
-		scheme, rest, found := strings.Cut(p, "://")
-		if found {
-			begin, scheme = i, scheme+"://"
-		} else {
-			scheme, rest = "", p // the client adds nats://
-		}
-		at := strings.LastIndex(rest, "@")
-		if at < 0 {
-			continue
-		}
-		parts[i] = scheme + "***@" + rest[at+1:]
-		for j := begin; j < i; j++ {
-			parts[j] = "***" // the password may hold a comma
-		}
-		begin = i + 1
+	at := strings.LastIndex(servers, "@")
+	if at < 0 {
+		return servers
 	}
-	return strings.Join(parts, ",")
+	scheme, _ := cutScheme(servers)
+	return scheme + "***" + servers[at:]
+}
+
+// cutScheme cuts off the scheme, where there is one that NATS knows: anything
+// else before "://" may be part of a password.
+func cutScheme(server string) (scheme, rest string) {
+	scheme, rest, found := strings.Cut(server, "://")
+	if !found || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, strings.ToLower(scheme)) {
+		return "", server // the client adds nats://
+	}
+	return scheme + "://", rest
+}
+
+// check refuses what the client would read in another way than it is meant: a
+// password with a slash in it becomes part of the host, and errors name hosts.
+func check(servers string) error {
+	for server := range strings.SplitSeq(servers, ",") {
+		scheme, rest := cutScheme(strings.TrimSpace(server))
+		if scheme == "" {
+			scheme = "nats://"
+		}
+		credentials := rest[:max(strings.LastIndex(rest, "@"), 0)]
+		u, err := url.Parse(scheme + rest)
+		if err != nil || strings.ContainsAny(credentials, "/?#") || strings.Contains(u.Hostname(), ":") && !strings.Contains(u.Host, "[") {
+			return unreadable(servers)
+		}
+	}
+	return nil
+}
+
+func unreadable(servers string) error {
+	return fmt.Errorf("cannot read the address of NATS, %s: it must be like nats://127.0.0.1:4222, with what is special in a password percent-encoded", redact(servers))
 }

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 
 	"go.uber.org/goleak"
@@ -30,7 +31,7 @@ const rawKey = "0123456789abcdef0123456789abcdef"
 func testKey(t *testing.T) signature.Key {
 	t.Helper()
 	text := "whsec_" + base64.StdEncoding.EncodeToString([]byte(rawKey))
-	key, err := signature.ParseKey(signature.Secret(text))
+	key, err := signature.ParseKey(secret.Secret(text))
 	if err != nil {
 		t.Fatal(err)
 	}

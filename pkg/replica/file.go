@@ -81,7 +81,7 @@ func (f *follower) watch(ctx context.Context) {
 
 // apply applies the file's documents, its lanes first. What is not in the file stays.
 func (f *follower) apply(ctx context.Context, data []byte) error {
-	file, err := endpoint.ParseFile(f.o.EndpointsFile, data, endpoint.Rules{AllowHTTP: f.o.AllowHTTP})
+	file, err := endpoint.ParseFile(f.o.EndpointsFile, data, endpoint.Rules{AllowHTTP: f.o.Egress.AllowHTTP, Resolve: endpoint.ResolveReference})
 	if err != nil {
 		return err
 	}

@@ -165,5 +165,5 @@ func startStore(t *testing.T, o Options) (jetstream.JetStream, *endpoint.Store) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return js, endpoint.NewStore(kv, endpoint.LastSequence(streams.LastEvent(js, o.Names)))
+	return js, endpoint.NewStore(kv, endpoint.Events(streams.NewEventLog(js, o.Names)))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"jethook/pkg/egress"
 	"jethook/pkg/embedded"
 	"jethook/pkg/endpoint"
 	"jethook/streams"
@@ -75,8 +76,8 @@ func testOptions(t *testing.T) (Options, *output) {
 	log := newOutput()
 	logger := zerolog.New(log)
 	return Options{
-		Version: "test", Names: names, HTTPAddr: "127.0.0.1:0", MaxInFlight: 8, AllowHTTP: true, Grace: 5 * time.Second,
-		EgressAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Logger: logger,
+		Version: "test", Names: names, HTTPAddr: "127.0.0.1:0", MaxInFlight: 8, Grace: 5 * time.Second,
+		Egress: egress.Options{Allow: egress.AnyPort(netip.MustParsePrefix("127.0.0.0/8")), AllowHTTP: true}, Logger: logger,
 		Embedded: &embedded.Options{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Sync: time.Minute, Logger: logger},
 	}, log
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +20,7 @@ import (
 	"jethook/pkg/fleet"
 	"jethook/pkg/gate"
 	"jethook/pkg/natsconn"
+	"jethook/pkg/secret"
 	"jethook/pkg/telemetry"
 	"jethook/pkg/webhook"
 	"jethook/pkg/worker"
@@ -37,10 +37,13 @@ type Options struct {
 	EndpointsFile  string // empty: none
 	StreamReplicas int
 	MaxInFlight    int
-	Lanes          []string // to be served; empty is all
-	EgressAllow    []netip.Prefix
-	AllowHTTP      bool
-	Grace          time.Duration // for running attempts at a stop
+	Lanes          []string       // to be served; empty is all
+	Egress         egress.Options // what deliveries may reach, and how
+	TenantLimit    int            // endpoints that a tenant can have; 0: no limit
+	TenantRate     float64        // first attempts a second that a tenant can have; 0: no limit
+	MasterKeys     *secret.Ring   // seal and open secrets; nil: none are configured
+	FoundKeys      *secret.Ring   // take their place where secrets are sealed with them
+	Grace          time.Duration  // for running attempts at a stop
 	Logger         zerolog.Logger
 	// Started is called once the replica delivers. It may be nil.
 	Started func(Running)
@@ -78,11 +81,21 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", o.Names.EndpointsBucket(), err)
 	}
-	store := endpoint.NewStore(kv, endpoint.LastSequence(streams.LastEvent(js, o.Names)))
+	if err := checkRights(ctx, o, js); err != nil {
+		return err
+	}
+	ring, err := masterKeys(ctx, o, kv)
+	if err != nil {
+		return err
+	}
+	store := endpoint.NewStore(kv, endpoint.Events(streams.NewEventLog(js, o.Names)), endpoint.Sealing(js, ring), endpoint.MaxPerTenant(o.TenantLimit))
+	if err := seal(ctx, ring, store, o.Logger, &undo); err != nil {
+		return err
+	}
 	if err := followFile(ctx, o, store, &undo); err != nil {
 		return err
 	}
-	registry := endpoint.NewRegistry(kv, o.Logger, endpoint.Connection(nc))
+	registry := endpoint.NewRegistry(kv, o.Logger, endpoint.Connection(nc), endpoint.Opening(ring))
 	if err := registry.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("load endpoints: %w", explain(nc, err))
 	}
@@ -108,10 +121,14 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	metrics := telemetry.NewMetrics(o.Version)
 	metrics.Endpoints(registry.Len, registry.BrokenLen)
-	client := egress.New(egress.Options{Allow: o.EgressAllow, AllowHTTP: o.AllowHTTP, MaxIdleConnsPerHost: o.MaxInFlight})
+	o.Egress.MaxIdleConnsPerHost = o.MaxInFlight
+	o.Egress.Warn = func(err error) {
+		o.Logger.Warn().Err(err).Msg("a client certificate or its authorities cannot be read anew; what was read before stays in force")
+	}
+	client := egress.New(o.Egress)
 	undo.add("HTTP client", func() error { client.Close(); return nil })
 	w := worker.New(worker.Options{
-		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
+		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
 		Restore: restore, Metrics: metrics, Logger: o.Logger,

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"jethook/pkg/secret"
 )
 
 // The lengths that Standard Webhooks allows for the secret of a v1 signature,
@@ -43,7 +45,7 @@ type scheme interface {
 // and a 32-byte ed25519 public key, which verifies v1a and cannot sign. The
 // bytes are in standard base64 with padding. An error says what is allowed and
 // holds nothing of the text.
-func ParseKey(s Secret) (Key, error) {
+func ParseKey(s secret.Secret) (Key, error) {
 	prefix, text, found := strings.Cut(s.Reveal(), "_")
 	prefix += "_"
 	if !found || (prefix != secretPrefix && prefix != privatePrefix && prefix != publicPrefix) {

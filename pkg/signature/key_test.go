@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"jethook/pkg/secret"
 )
 
 // mustParse is ParseKey for texts that are known to be good.
-func mustParse(tb testing.TB, s Secret) Key {
+func mustParse(tb testing.TB, s secret.Secret) Key {
 	tb.Helper()
 	k, err := ParseKey(s)
 	if err != nil {
@@ -20,12 +22,12 @@ func mustParse(tb testing.TB, s Secret) Key {
 }
 
 // text makes a key's text of n bytes that count up.
-func text(prefix string, n int) Secret {
+func text(prefix string, n int) secret.Secret {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(i)
 	}
-	return Secret(encode(prefix, b))
+	return secret.Secret(encode(prefix, b))
 }
 
 func TestParseKeyLengths(t *testing.T) {
@@ -80,7 +82,7 @@ func TestParseKeyRefuses(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := ParseKey(Secret(tt.secret))
+			_, err := ParseKey(secret.Secret(tt.secret))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("ParseKey: %v, want %q", err, tt.want)
 			}
@@ -105,7 +107,7 @@ func TestKeyFacts(t *testing.T) {
 	}{
 		"secret":      {mustParse(t, text(secretPrefix, 24)), "v1", "", true},
 		"private key": {mustParse(t, asymmetricSecret), "v1a", public, true},
-		"seed":        {mustParse(t, Secret(seed)), "v1a", public, true},
+		"seed":        {mustParse(t, secret.Secret(seed)), "v1a", public, true},
 		"public key":  {mustParse(t, public), "v1a", public, false},
 		"zero":        {Key{}, "", "", false},
 	}
@@ -131,7 +133,7 @@ func FuzzParseKey(f *testing.F) {
 	f.Add("whsec_")
 	f.Add("whsk_====")
 	f.Fuzz(func(t *testing.T, s string) {
-		k, err := ParseKey(Secret(s))
+		k, err := ParseKey(secret.Secret(s))
 		if err != nil {
 			// Of the parts of a message only the prefix comes from the text.
 			_, rest, _ := strings.Cut(s, "_")
@@ -150,7 +152,7 @@ func FuzzParseKey(f *testing.F) {
 		header := Sign([]Key{k}, "evt_01", 1700000000, []byte(s))
 		check := []Key{k}
 		if k.Public() != "" {
-			check = []Key{mustParse(t, Secret(k.Public()))}
+			check = []Key{mustParse(t, secret.Secret(k.Public()))}
 		}
 		if err := verifyAt(check, "evt_01", "1700000000", header, []byte(s)); err != nil {
 			t.Errorf("a signature made with a parsed key does not verify: %v", err)

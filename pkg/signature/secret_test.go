@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"jethook/pkg/secret"
 )
 
 const canary = "whsec_Q0FOQVJZQ0FOQVJZQ0FOQVJZQ0FOQVJZQ0FOQVJZQ0E="
@@ -29,25 +31,25 @@ func leaks(s string) bool {
 }
 
 func TestSecretPrintsNothing(t *testing.T) {
-	secret := Secret(canary)
-	key := mustParse(t, secret)
+	text := secret.Secret(canary)
+	key := mustParse(t, text)
 	type document struct {
-		Secret  Secret
-		Secrets []Secret
-		ByName  map[string]Secret
-		Pointer *Secret
+		Secret  secret.Secret
+		Secrets []secret.Secret
+		ByName  map[string]secret.Secret
+		Pointer *secret.Secret
 		Any     any
 		Key     Key
 	}
 	values := map[string]any{
-		"secret":    secret,
-		"pointer":   &secret,
-		"slice":     []Secret{secret, secret},
-		"array":     [1]Secret{secret},
-		"map key":   map[Secret]int{secret: 1},
-		"map value": map[string]Secret{"a": secret},
-		"struct":    document{secret, []Secret{secret}, map[string]Secret{"a": secret}, &secret, secret, key},
-		"interface": []any{secret, &secret, key, &key},
+		"secret":    text,
+		"pointer":   &text,
+		"slice":     []secret.Secret{text, text},
+		"array":     [1]secret.Secret{text},
+		"map key":   map[secret.Secret]int{text: 1},
+		"map value": map[string]secret.Secret{"a": text},
+		"struct":    document{text, []secret.Secret{text}, map[string]secret.Secret{"a": text}, &text, text, key},
+		"interface": []any{text, &text, key, &key},
 		"key":       key,
 		"keys":      []Key{key},
 		// fmt asks no method of an unexported field: a Key is safe even there.
@@ -80,16 +82,16 @@ func TestSecretPrintsNothing(t *testing.T) {
 	for _, verb := range "vsqxXdT" {
 		want := hidden
 		if verb == 'T' {
-			want = "signature.Secret"
+			want = "secret.Secret"
 		}
-		if got := fmt.Sprintf("%"+string(verb), secret); got != want {
+		if got := fmt.Sprintf("%"+string(verb), text); got != want {
 			t.Errorf("%%%c prints %q, want %q", verb, got, want)
 		}
 	}
 	for how, got := range map[string]string{
-		"String":   secret.String(),
-		"GoString": secret.GoString(),
-		"empty":    fmt.Sprint(Secret("")),
+		"String":   text.String(),
+		"GoString": text.GoString(),
+		"empty":    fmt.Sprint(secret.Secret("")),
 		"key":      fmt.Sprint(key),
 		"zero key": fmt.Sprint(Key{}),
 	} {
@@ -100,16 +102,16 @@ func TestSecretPrintsNothing(t *testing.T) {
 }
 
 func TestSecretInLoggers(t *testing.T) {
-	secret := Secret(canary)
-	key := mustParse(t, secret)
+	text := secret.Secret(canary)
+	key := mustParse(t, text)
 
 	var out bytes.Buffer
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
-		slog.New(handler).Info("slog", "secret", secret, "any", slog.AnyValue(secret), "key", key)
+		slog.New(handler).Info("slog", "secret", text, "any", slog.AnyValue(text), "key", key)
 	}
 	log := zerolog.New(&out)
-	log.Info().Stringer("secret", secret).Str("text", secret.String()).Interface("key", key).
-		Err(errors.New(fmt.Sprint(secret))).Msgf("zerolog %v %v", secret, key)
+	log.Info().Stringer("secret", text).Str("text", text.String()).Interface("key", key).
+		Err(errors.New(fmt.Sprint(text))).Msgf("zerolog %v %v", text, key)
 	if leaks(out.String()) || strings.Count(out.String(), hidden) != 11 {
 		t.Errorf("the loggers wrote %s", out.String())
 	}
@@ -117,7 +119,7 @@ func TestSecretInLoggers(t *testing.T) {
 	// The exception that Secret's documentation warns of. Should this fail one
 	// day, the warning can go.
 	out.Reset()
-	log.Info().Interface("secret", secret).Send()
+	log.Info().Interface("secret", text).Send()
 	if !leaks(out.String()) {
 		t.Errorf("zerolog's Interface hides a Secret now: %s", out.String())
 	}
@@ -125,10 +127,10 @@ func TestSecretInLoggers(t *testing.T) {
 
 func TestSecretIsStoredAsItsText(t *testing.T) {
 	type document struct {
-		Secrets []Secret          `json:"secrets"`
-		ByName  map[string]Secret `json:"by_name"`
+		Secrets []secret.Secret          `json:"secrets"`
+		ByName  map[string]secret.Secret `json:"by_name"`
 	}
-	want := document{[]Secret{canary}, map[string]Secret{"a": canary}}
+	want := document{[]secret.Secret{canary}, map[string]secret.Secret{"a": canary}}
 	b, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +153,7 @@ func TestSecretIsStoredAsItsText(t *testing.T) {
 
 func TestNewSecrets(t *testing.T) {
 	tests := map[string]struct {
-		make            func() Secret
+		make            func() secret.Secret
 		prefix, version string
 		length          int
 	}{
@@ -160,11 +162,11 @@ func TestNewSecrets(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			seen := map[Secret]bool{}
+			seen := map[secret.Secret]bool{}
 			for range 100 {
 				s := tt.make()
 				if seen[s] {
-					t.Fatal("made the same secret twice")
+					t.Fatal("made the same text twice")
 				}
 				seen[s] = true
 				if !strings.HasPrefix(s.Reveal(), tt.prefix) || len(s) != tt.length {

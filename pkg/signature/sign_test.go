@@ -9,12 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"jethook/pkg/secret"
+
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
 const (
-	symmetricSecret  = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-	asymmetricSecret = Secret("whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==")
+	symmetricSecret  = secret.Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	asymmetricSecret = secret.Secret("whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==")
 )
 
 func TestSignVectors(t *testing.T) {
@@ -27,22 +29,22 @@ func TestSignVectors(t *testing.T) {
 	)
 	const euro = `{"€":"café"}`
 	tests := map[string]struct {
-		secrets  []Secret
+		secrets  []secret.Secret
 		id, body string
 		at       int64
 		want     string
 	}{
-		"symmetric":         {[]Secret{symmetricSecret}, id, body, at, v1},
-		"asymmetric":        {[]Secret{asymmetricSecret}, id, body, at, v1a},
-		"both":              {[]Secret{symmetricSecret, asymmetricSecret}, id, body, at, v1 + " " + v1a},
-		"both, other order": {[]Secret{asymmetricSecret, symmetricSecret}, id, body, at, v1a + " " + v1},
+		"symmetric":         {[]secret.Secret{symmetricSecret}, id, body, at, v1},
+		"asymmetric":        {[]secret.Secret{asymmetricSecret}, id, body, at, v1a},
+		"both":              {[]secret.Secret{symmetricSecret, asymmetricSecret}, id, body, at, v1 + " " + v1a},
+		"both, other order": {[]secret.Secret{asymmetricSecret, symmetricSecret}, id, body, at, v1a + " " + v1},
 		"public key left out": {
-			[]Secret{"whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=", symmetricSecret}, id, body, at, v1,
+			[]secret.Secret{"whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=", symmetricSecret}, id, body, at, v1,
 		},
 		"no keys":        {nil, id, body, at, ""},
-		"shortest, UTF8": {[]Secret{text(secretPrefix, 24)}, "evt_01", euro, 1700000000, "v1,B48LCfR9W7ktgHB9u015fbnW8RnkAuQLZp6Yiivos2w="},
-		"32 bytes, UTF8": {[]Secret{text(secretPrefix, 32)}, "evt_01", euro, 1700000000, "v1,/x3n1i0I51s4s4FLgIosJVNDSGozX48yOa4gmBY+Hws="},
-		"longest, UTF8":  {[]Secret{text(secretPrefix, 64)}, "evt_01", euro, 1700000000, "v1,rTfVdjxLex6QdoBJW76wWWFSdtGWIZN6mWMCQDnJl/0="},
+		"shortest, UTF8": {[]secret.Secret{text(secretPrefix, 24)}, "evt_01", euro, 1700000000, "v1,B48LCfR9W7ktgHB9u015fbnW8RnkAuQLZp6Yiivos2w="},
+		"32 bytes, UTF8": {[]secret.Secret{text(secretPrefix, 32)}, "evt_01", euro, 1700000000, "v1,/x3n1i0I51s4s4FLgIosJVNDSGozX48yOa4gmBY+Hws="},
+		"longest, UTF8":  {[]secret.Secret{text(secretPrefix, 64)}, "evt_01", euro, 1700000000, "v1,rTfVdjxLex6QdoBJW76wWWFSdtGWIZN6mWMCQDnJl/0="},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

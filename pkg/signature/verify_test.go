@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"jethook/pkg/secret"
+
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
@@ -27,7 +29,7 @@ func kinds(tb testing.TB) map[string]struct{ sender, receiver Key } {
 	return map[string]struct{ sender, receiver Key }{
 		"v1":                  {v1, v1},
 		"v1a":                 {v1a, v1a},
-		"v1a, public key":     {v1a, mustParse(tb, Secret(v1a.Public()))},
+		"v1a, public key":     {v1a, mustParse(tb, secret.Secret(v1a.Public()))},
 		"v1a, without a half": {v1a, mustParse(tb, "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=")},
 	}
 }
@@ -35,7 +37,7 @@ func kinds(tb testing.TB) map[string]struct{ sender, receiver Key } {
 func TestVerifyList(t *testing.T) {
 	v1, v1a := mustParse(t, symmetricSecret), mustParse(t, asymmetricSecret)
 	old := mustParse(t, text(secretPrefix, 40))
-	public := mustParse(t, Secret(v1a.Public()))
+	public := mustParse(t, secret.Secret(v1a.Public()))
 	body := []byte("{}")
 	sign := func(keys ...Key) string { return Sign(keys, "evt_01", noon.Unix(), body) }
 	bare := strings.TrimPrefix(sign(v1), "v1,")

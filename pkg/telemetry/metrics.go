@@ -25,6 +25,7 @@ type Metrics struct {
 	ackPending  *prometheus.GaugeVec
 	storeFailed prometheus.Counter
 	held        prometheus.Counter
+	tenantWaits prometheus.Counter
 	holding     prometheus.Gauge
 	delivered   prometheus.Counter // of attempts, resolved once for the common case
 	matched     prometheus.Counter // of events, likewise
@@ -69,6 +70,7 @@ func NewMetrics(version string) *Metrics {
 		storeFailed: counter("jethook_store_failures_total", "Times that NATS did not store a delivery or a dead letter; each is tried again.").WithLabelValues(),
 	}
 	m.held = counter("jethook_held_deliveries_total", "Deliveries held because their endpoint could not have them then.").WithLabelValues()
+	m.tenantWaits = counter("jethook_tenant_waits_total", "Deliveries whose first attempt had to wait because their tenant was above its rate.").WithLabelValues()
 	m.holding = gauge("jethook_holding", "Deliveries that are held in NATS, for all replicas, seconds ago.").WithLabelValues()
 	m.precreate()
 	return m
@@ -128,6 +130,9 @@ func (m *Metrics) StoreFailed() { m.storeFailed.Inc() }
 
 // Held counts a delivery that was held.
 func (m *Metrics) Held() { m.held.Inc() }
+
+// TenantWaits counts a delivery that has to wait for its tenant's rate.
+func (m *Metrics) TenantWaits() { m.tenantWaits.Inc() }
 
 // Holding tells how many deliveries are held.
 func (m *Metrics) Holding(n uint64) { m.holding.Set(float64(n)) }

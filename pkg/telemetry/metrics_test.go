@@ -65,7 +65,7 @@ func TestPromisedAtZero(t *testing.T) {
 		"jethook_attempt_duration_seconds_count{outcome=delivered}", "jethook_attempt_duration_seconds_count{outcome=retry}",
 		"jethook_attempt_duration_seconds_count{outcome=dead}", "jethook_attempt_duration_seconds_count{outcome=interrupted}",
 		"jethook_event_to_delivery_seconds_count", "jethook_replayed_deliveries_total", "jethook_store_failures_total",
-		"jethook_in_flight", "jethook_endpoints", "jethook_endpoint_documents_broken",
+		"jethook_tenant_waits_total", "jethook_in_flight", "jethook_endpoints", "jethook_endpoint_documents_broken",
 	}
 	for _, r := range delivery.Reasons() {
 		promised = append(promised, "jethook_dead_letters_total{reason="+string(r)+"}")

@@ -18,7 +18,6 @@ import (
 	"jethook/pkg/egress"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
-	"jethook/pkg/signature"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,7 +82,7 @@ const ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 func newClient(t testing.TB) *egress.Client {
 	t.Helper()
-	c := egress.New(egress.Options{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	c := egress.New(egress.Options{AllowHTTP: true, Allow: egress.AnyPort(netip.MustParsePrefix("127.0.0.0/8"))})
 	t.Cleanup(c.Close)
 	return c
 }
@@ -101,7 +100,7 @@ func newEndpoint(t testing.TB, url string, change ...func(*endpoint.Document)) *
 	t.Helper()
 	d := endpoint.NewDocument()
 	d.Tenant, d.ID, d.URL, d.Events = "acme", "crm", url, []string{">"}
-	d.Secrets = []signature.Secret{secretA, secretB}
+	d.Secrets = []endpoint.SigningSecret{{Secret: secretA}, {Secret: secretB}}
 	for _, f := range change {
 		f(&d)
 	}
@@ -116,6 +115,8 @@ func newEndpoint(t testing.TB, url string, change ...func(*endpoint.Document)) *
 type clientFunc func(*http.Request) (egress.Response, error)
 
 func (f clientFunc) Do(r *http.Request) (egress.Response, error) { return f(r) }
+
+func (f clientFunc) DoAs(r *http.Request, _ egress.Identity) (egress.Response, error) { return f(r) }
 
 // answered returns the result of an attempt that got an answer.
 func answered(t testing.TB, res egress.Response, err error) delivery.Result {

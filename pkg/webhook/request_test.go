@@ -17,6 +17,7 @@ import (
 	"jethook/pkg/egress"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 )
 
@@ -71,8 +72,8 @@ func TestSignatures(t *testing.T) {
 	if n := len(strings.Fields(s.header.Get("Webhook-Signature"))); n != 2 {
 		t.Errorf("%d signatures, want one for each secret", n)
 	}
-	for _, secret := range []string{secretA, secretB} {
-		key, err := signature.ParseKey(signature.Secret(secret))
+	for _, text := range []string{secretA, secretB} {
+		key, err := signature.ParseKey(secret.Secret(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +81,7 @@ func TestSignatures(t *testing.T) {
 		verify := func(body []byte) error {
 			return signature.Verify([]signature.Key{key}, h.Get("Webhook-Id"), h.Get("Webhook-Timestamp"), h.Get("Webhook-Signature"), body, time.Now(), signature.Tolerance)
 		}
-		library, err := standardwebhooks.NewWebhook(secret)
+		library, err := standardwebhooks.NewWebhook(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +178,11 @@ func TestBodies(t *testing.T) {
 // the next one, and does not copy the body.
 func TestRequestSharesWhatItMay(t *testing.T) {
 	ep := newEndpoint(t, "https://example.com/hooks", func(d *endpoint.Document) { d.Headers = map[string]string{"X-Env": "prod"} })
-	header := ep.Parsed().Header
+	parsed, err := ep.Parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := parsed.Header
 	before := maps.Clone(header)
 	d := given()
 	s := NewSender(clientFunc(func(r *http.Request) (egress.Response, error) {
@@ -199,7 +204,7 @@ func TestRequestSharesWhatItMay(t *testing.T) {
 		t.Errorf("the endpoint's headers became %v", header)
 	}
 	d.Event.Body = make([]byte, 1<<20)
-	req := s.request(t.Context(), d, ep, time.Now())
+	req := s.request(t.Context(), d, parsed, time.Now(), "")
 	d.Event.Body[0] = 'x'
 	var first [1]byte
 	if _, err := io.ReadFull(req.Body, first[:]); err != nil || first[0] != 'x' {
@@ -207,12 +212,30 @@ func TestRequestSharesWhatItMay(t *testing.T) {
 	}
 }
 
+// What an endpoint does not ask for costs it nothing.
 func BenchmarkAttempt(b *testing.B) {
-	s := NewSender(clientFunc(func(*http.Request) (egress.Response, error) { return egress.Response{Status: 200}, nil }), "test")
-	d, ep := given(), newEndpoint(b, "https://example.com/hooks")
+	s := NewSender(clientFunc(func(r *http.Request) (egress.Response, error) {
+		if r.URL.Host == "auth.example.com" {
+			return egress.Response{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(`{"access_token": "t1"}`)}, nil
+		}
+		return egress.Response{Status: 200}, nil
+	}), "test")
+	d := given()
 	d.Event.Body = make([]byte, 512)
-	b.ReportAllocs()
-	for b.Loop() {
-		s.Attempt(b.Context(), d, ep)
+	for name, change := range map[string]func(*endpoint.Document){
+		"plain":  func(*endpoint.Document) {},
+		"basic":  basic("user", "password"),
+		"oauth2": withOAuth2("https://auth.example.com"),
+		"extra": func(d *endpoint.Document) {
+			d.ExtraSignatures = []endpoint.ExtraSignature{{Header: "X-Sig", Secret: "s", Over: "{timestamp}.{body}", Value: "t={timestamp},v1={signature}"}}
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			ep := newEndpoint(b, "https://example.com/hooks", change)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Attempt(b.Context(), d, ep)
+			}
+		})
 	}
 }

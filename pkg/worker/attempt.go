@@ -37,7 +37,14 @@ func (w *Worker) deliverOne(l *lane, d *delivery.Delivery, ep *endpoint.Endpoint
 	if _, unavailable := ep.Unavailable(); unavailable {
 		return w.hold(d, waitID)
 	}
+	from, paid := w.pay(d, ep)
+	if !paid {
+		return w.hold(d, waitID)
+	}
 	g, leave := w.enter(ep)
+	if leave != gate.Go {
+		from.refund(1)
+	}
 	switch {
 	case leave == gate.Go:
 		return w.attempt(entry{l, g, ep}, d, waitID)

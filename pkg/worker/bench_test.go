@@ -13,7 +13,12 @@ import (
 
 // BenchmarkEvent is the way of an event whose first attempt succeeds, without
 // HTTP: fetch, match, settle, ack.
-func BenchmarkEvent(b *testing.B) {
+func BenchmarkEvent(b *testing.B) { benchmarkEvent(b) }
+
+// BenchmarkEventUnderARate is the same for a tenant with a rate that it keeps.
+func BenchmarkEventUnderARate(b *testing.B) { benchmarkEvent(b, limited(1e9)) }
+
+func benchmarkEvent(b *testing.B, change ...func(*Worker)) {
 	w := newWorld(b, setting{})
 	w.endpoint("crm")
 	for done := 0; done < b.N; done += 4000 {
@@ -22,7 +27,7 @@ func BenchmarkEvent(b *testing.B) {
 	counter := &counter{n: int64(b.N), all: make(chan struct{})}
 	b.ReportAllocs()
 	b.ResetTimer()
-	w.run(64, time.Second, func(worker *Worker) { worker.sender = counter })
+	w.run(64, time.Second, append(change, func(worker *Worker) { worker.sender = counter })...)
 	<-counter.all
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -85,9 +86,21 @@ func (w *Worker) later(m *message, waitID string) {
 		w.naks.add(m, time.Now().Add(lastDelay))
 		return
 	}
-	again := &nats.Msg{Subject: m.Subject(), Header: maps.Clone(m.Headers()), Data: m.Data()}
+	again := &nats.Msg{Subject: m.Subject(), Header: passedOn(m.Headers()), Data: m.Data()}
 	again.Header.Set(jetstream.MsgIDHeader, waitID)
 	w.finish(m, w.publish(w.attempts, again) == nil)
+}
+
+// passedOn returns the headers of a stored message that is stored anew, without
+// those with which it told NATS what to do: of the batch of a replay, NATS would
+// wait for the rest, and not take it.
+func passedOn(stored nats.Header) nats.Header {
+	header := maps.Clone(stored)
+	maps.DeleteFunc(header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
+	if header == nil {
+		header = nats.Header{}
+	}
+	return header
 }
 
 // errUnreadable says that a message is not a delivery that jethook wrote.

@@ -11,10 +11,12 @@
 //	delivery   reads a delivery that was stored
 //	insync     waits until the endpoints are known as they are now
 //	attempt    makes one attempt and settles what came of it
+//	checked    makes none with an event that cannot be sent
 //	outbox     stores deliveries and dead letters until NATS has them
 //	message    acks or hands back: the one place where that is decided
 //	naks       sends delayed naks in bursts
 //	gates      asks the endpoint's gate, and tells the fleet when one opens
+//	tenant     asks the tenant's rate
 //	held       stores what may not go now where it waits for its endpoint
 //	keeper     takes care of endpoints for which deliveries are held:
 //	feed       attempts them again when the endpoint can have them

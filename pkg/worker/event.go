@@ -211,7 +211,7 @@ func (w *Worker) storeEach(l *lane, e event.Event, endpoints []*endpoint.Endpoin
 		d := delivery.New(e, ep.ID)
 		var m *nats.Msg
 		var err error
-		if w.barred(ep) {
+		if w.barred(ep) || w.queues(ep) {
 			m, _, err = w.toHold(&d, d.MsgID())
 			held = append(held, ep.Name())
 		} else {

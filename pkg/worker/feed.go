@@ -46,11 +46,17 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 		if size == 1 && !k.mayGo(ctx, h) {
 			return time.Time{}
 		}
+		t, next := k.turn(ctx, h, size)
+		if t.n == 0 {
+			return next
+		}
 		began := time.Now()
 		k.look(&h.serving, false)
-		messages, err := f.Fetch(ctx, size, 0)
+		messages, err := f.Fetch(ctx, t.n, 0)
+		t.refund(t.n - len(messages))
 		if err != nil {
 			k.handBack(messages)
+			t.refund(len(messages))
 			return k.troubled(ctx, h, err, "could not fetch what is held, trying again")
 		}
 		if len(messages) == 0 {
@@ -66,7 +72,7 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 			continue
 		}
 		k.look(&h.serving, true)
-		if !k.feedEach(ctx, h, messages) {
+		if !k.feedEach(ctx, h, messages, t) {
 			return time.Time{} // whatever stopped it decides what comes next
 		}
 		switch took := time.Since(began); {
@@ -113,16 +119,17 @@ func (k *keeper) handBack(messages []jetstream.Msg) {
 
 // feedEach begins the attempts of messages that were fetched, and hands back
 // those that cannot begin. It reports whether feeding goes on.
-func (k *keeper) feedEach(ctx context.Context, h *holding, raw []jetstream.Msg) bool {
+func (k *keeper) feedEach(ctx context.Context, h *holding, raw []jetstream.Msg, t ticket) bool {
 	ctx, cancel := context.WithTimeout(ctx, handfulFor)
 	defer cancel()
 	for i, r := range raw {
 		m, g := k.admit(ctx, h, r)
 		if m == nil {
 			k.handBack(raw[i:])
+			t.refund(len(raw[i:]))
 			return errors.Is(ctx.Err(), context.DeadlineExceeded)
 		}
-		m.lane.pool.run(work{m, func(m *message) { k.w.fed(m, g) }})
+		m.lane.pool.run(work{m, func(m *message) { k.w.fed(m, g, t.from) }})
 	}
 	return true
 }
@@ -154,13 +161,17 @@ func (k *keeper) admit(ctx context.Context, h *holding, r jetstream.Msg) (*messa
 	return m, g
 }
 
-// fed makes the attempt of a held delivery that the gate let through.
-func (w *Worker) fed(m *message, g *gate.Gate) {
+// fed makes the attempt of a held delivery that the gate let through, and that
+// was paid for from a bucket.
+func (w *Worker) fed(m *message, g *gate.Gate, from *bucket) {
 	m.parts.Store(1)
 	d, _, err := w.read(m)
 	ep := w.endpoints.Get(d.Event.Tenant, d.Endpoint)
 	waitID := d.WaitMsgID(m.seq)
 	begins := err == nil && ep != nil && m.handed < waits && !d.Expired(terms(ep), time.Now())
+	if !begins || d.State.Attempts > 0 {
+		from.refund(1)
+	}
 	if begins {
 		w.finish(m, w.attempt(entry{m.lane, g, ep}, &d, waitID))
 		return

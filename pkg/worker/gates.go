@@ -73,7 +73,10 @@ func (w *Worker) opened(ep *endpoint.Endpoint, why string, r delivery.Result) {
 	wait := min(r.RetryAfter, ep.Retry.Longest())
 	o := gate.Opened{Why: why, Since: now, FailingSince: now, LastError: r.Error, LastStatus: r.Status,
 		NextProbe: now.Add(gate.Interval(0, wait, w.random))}
-	w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Str("error", r.Error).Msg("gate opened: no attempts until a probe succeeds")
+	// Not its error, which quotes what the receiver answered: that is for whoever
+	// looks at the endpoint.
+	w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Int("status", r.Status).Str("fault", string(r.Fault)).
+		Msg("gate opened: no attempts until a probe succeeds")
 	w.telling.Go(func() {
 		for w.attempts.Err() == nil {
 			ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)

@@ -38,6 +38,7 @@ type holding struct {
 	probing          bool       // that is what serving is busy with
 	probed           uint64     // the sequence of what it is probed with now, or 0
 	joining          bool       // waited for its turn among the replicas to feed
+	ticket           ticket     // with which a feed will go on, when it is due
 	giving           chore      // up what waited too long
 	late             *hold.Late // of the replica that gives up for this endpoint
 }
@@ -166,6 +167,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-sweep.C:
 			for _, l := range k.w.lanes.list() {
 				l.gates.Sweep()
+				l.tenants.sweep()
 			}
 		}
 		// With very many endpoints held, a look at all of them costs; it may take a
@@ -257,6 +259,7 @@ func (k *keeper) list(ctx context.Context) {
 	for name, h := range k.known {
 		// What was held since the listing began was not there to be listed.
 		if _, held := all[name]; !held && h.seen.asked && !h.serving.busy && !h.giving.busy {
+			h.leave()
 			delete(k.known, name)
 		}
 	}
@@ -410,6 +413,10 @@ func (k *keeper) service(h *holding, now time.Time) service {
 	h.serving.next = now
 	if k.w.gateOf(ep).IsOpen() { // the others are being told
 		h.serving.next = now.Add(tendEvery)
+		return toWait
+	}
+	if now.Before(h.ticket.due) {
+		h.serving.next = h.ticket.due
 		return toWait
 	}
 	if rank := k.w.rank(h.name); rank > 0 && !h.joining {

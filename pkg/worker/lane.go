@@ -18,6 +18,7 @@ type lane struct {
 	name      string
 	pool      *pool
 	gates     *gate.Set // of the endpoints that are at home here
+	tenants   *tenants  // whose endpoints those are
 	fanout    *consumer // nil in a lane that no event is in by itself
 	deliver   *consumer
 	consumers []*consumer // both
@@ -25,7 +26,8 @@ type lane struct {
 }
 
 func (w *Worker) newLane(name string, events bool) *lane {
-	l := &lane{name: name, pool: newPool(w.maxInFlight), gates: gate.NewSet(w.maxInFlight, func() int { return w.replicas.CountOf(name) })}
+	replicas := func() int { return w.replicas.CountOf(name) }
+	l := &lane{name: name, pool: newPool(w.maxInFlight), gates: gate.NewSet(w.maxInFlight, replicas), tenants: newTenants(w.tenantRate, replicas)}
 	l.deliver = w.consumer(l, w.names.Deliveries(), streams.DeliverOf(name), w.delivery)
 	l.consumers = append(l.consumers, l.deliver)
 	if events {
@@ -201,7 +203,7 @@ func (w *Worker) drained(ctx context.Context, d endpoint.Lane) {
 func (w *Worker) leftIn(ctx context.Context, d endpoint.Lane) (bool, error) {
 	if w.ends[d.ID] == 0 {
 		// By now all replicas know that what comes is not the lane's.
-		last, err := streams.LastEvent(w.js, w.names)(ctx)
+		last, err := streams.NewEventLog(w.js, w.names).Last(ctx)
 		if err != nil {
 			return false, err
 		}

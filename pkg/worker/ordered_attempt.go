@@ -71,13 +71,14 @@ func (h *head) fail(ctx context.Context, ep *endpoint.Endpoint, reason delivery.
 func (h *head) disableNow(ctx context.Context, ep *endpoint.Endpoint) {
 	store, cancel := context.WithTimeout(h.w.attempts, publishTimeout)
 	defer cancel()
-	why := h.why()
-	if _, err := h.w.documents.Disable(store, h.name, why); err != nil {
+	if _, err := h.w.documents.Disable(store, h.name, h.why()); err != nil {
 		h.again.wait(ctx, h.log, err, "cannot disable an ordered endpoint, trying until it is")
 		return
 	}
 	h.disable, h.disabled = false, ep
-	h.log.Warn().Str("event_id", h.d.Event.ID).Str("why", why).Msg("ordered endpoint disabled")
+	// Not why in words, which quote what the receiver answered.
+	h.log.Warn().Str("event_id", h.d.Event.ID).Str("reason", string(h.d.State.Dead)).Int("attempts", h.d.State.Attempts).
+		Msg("ordered endpoint disabled: its event could not be delivered and holds those behind it")
 }
 
 // why says why the event holds up those behind it, and what helps.

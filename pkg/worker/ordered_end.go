@@ -75,7 +75,7 @@ func (o *inOrder) last(ctx context.Context) (uint64, error) {
 			return 0, errNotYet
 		}
 	}
-	last, err := streams.LastEvent(w.js, w.names)(ctx)
+	last, err := streams.NewEventLog(w.js, w.names).Last(ctx)
 	if err == nil && (!w.endpoints.InSync() || o.endpoint() != ep) {
 		return 0, errNotYet // it may be ordered again
 	}

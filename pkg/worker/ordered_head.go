@@ -20,6 +20,7 @@ type head struct {
 	d       delivery.Delivery
 	counted uint64 // of how often it was handed out, before an attempt was finished
 	changed <-chan struct{}
+	ticket  ticket // for its first attempt
 
 	// disable says that the endpoint is still to be disabled because of this
 	// event, disabled what it was when it had been.
@@ -38,6 +39,7 @@ func (o *inOrder) see(ctx context.Context, m *message) {
 		return
 	}
 	h := &head{inOrder: o, m: m}
+	defer func() { h.ticket.refund(h.ticket.n) }()
 	if !h.read() {
 		h.done()
 		return
@@ -138,6 +140,9 @@ func (h *head) pass(ctx context.Context, ep *endpoint.Endpoint, now time.Time) (
 	if opened, open := w.fleet.Get(h.name); open {
 		return h.knock(ctx, ep, opened)
 	}
+	if !h.tenantsTurn(ctx, ep, now) {
+		return false
+	}
 	g := w.gateOf(ep)
 	short, cancel := context.WithTimeout(ctx, rankEvery) // then look again whether all is as it was
 	defer cancel()
@@ -151,6 +156,7 @@ func (h *head) pass(ctx context.Context, ep *endpoint.Endpoint, now time.Time) (
 		g.Untake(1)
 		return false
 	}
+	h.ticket = ticket{}
 	return h.attempt(ctx, ep, g)
 }
 

@@ -142,15 +142,8 @@ func TestWhereAWaitGoes(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, setting{old: c.old})
 			w.endpoint("crm")
-			// Until crowded is set, so that nothing unsets it.
-			seq := w.put(given("crm", "evt_1", delivery.State{Due: time.Now().Add(c.wait)}))
 			pull, err := w.js.Consumer(w.ctx, w.names.Deliveries(), "deliver")
 			w.must(err)
-			for range c.handed {
-				m, err := pull.Next()
-				w.must(err)
-				w.must(m.Nak())
-			}
 			r := New(w.options())
 			r.schedules = !c.old
 			l := r.newLane(streams.DefaultLane, true)
@@ -159,6 +152,13 @@ func TestWhereAWaitGoes(t *testing.T) {
 			ctx, cancel := context.WithCancel(w.ctx)
 			flushed := make(chan struct{})
 			go func() { defer close(flushed); r.naks.run(ctx) }()
+			// As late as can be: the shortest wait must not be over when it is judged.
+			seq := w.put(given("crm", "evt_1", delivery.State{Due: time.Now().Add(c.wait)}))
+			for range c.handed {
+				m, err := pull.Next()
+				w.must(err)
+				w.must(m.Nak())
+			}
 			raw, err := pull.Next()
 			w.must(err)
 			m, err := newMessage(raw, l, time.Now())

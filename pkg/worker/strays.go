@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,12 +151,9 @@ func (w *Worker) moveStray(ctx context.Context, m jetstream.Msg, prefix, lane st
 	// What has no names behind the lane is no delivery; the consumer of the
 	// default lane sets it aside.
 	moved := &nats.Msg{Subject: prefix + streams.DefaultLane + "." + strings.TrimPrefix(strings.TrimPrefix(m.Subject(), prefix+lane), "."),
-		Header: maps.Clone(m.Headers()), Data: m.Data()}
+		Header: passedOn(m.Headers()), Data: m.Data()}
 	if strings.HasSuffix(moved.Subject, ".") {
 		moved.Subject += "_"
-	}
-	if moved.Header == nil {
-		moved.Header = nats.Header{}
 	}
 	moved.Header.Set(jetstream.MsgIDHeader, "stray."+strconv.FormatUint(meta.Sequence.Stream, 10))
 	if err := w.publish(ctx, moved); err != nil {

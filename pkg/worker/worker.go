@@ -77,19 +77,24 @@ type Replicas interface {
 	Live() []fleet.Member
 }
 
-// Options are what a worker works with. All are required but Lanes.
+// Options are what a worker works with. All are required but Lanes and
+// TenantRate.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
 	MaxInFlight int      // attempts at a time, divided among the lanes
 	Lanes       []string // to be served; empty is all
-	Schedules   bool     // the server's schedules may be relied on
-	Endpoints   Endpoints
-	Sender      Sender
-	Documents   Documents
-	Letters     Letters
-	Replicas    Replicas
-	Gates       *gate.Fleet
+	// TenantRate is how many deliveries of one tenant have their first attempt
+	// per second in a lane, by all replicas together; a second's worth may go at
+	// once. What is more waits. Zero is no limit.
+	TenantRate float64
+	Schedules  bool // the server's schedules may be relied on
+	Endpoints  Endpoints
+	Sender     Sender
+	Documents  Documents
+	Letters    Letters
+	Replicas   Replicas
+	Gates      *gate.Fleet
 	// Restore makes streams and consumers again that somebody deleted. Every
 	// event up to its consumer's floor was acked.
 	Restore func(ctx context.Context, floors map[string]uint64) error
@@ -103,6 +108,7 @@ type Worker struct {
 	names       streams.Names
 	maxInFlight int
 	serve       []string // lanes
+	tenantRate  float64
 	schedules   bool
 	endpoints   Endpoints
 	sender      Sender
@@ -145,8 +151,8 @@ type Worker struct {
 // New returns a worker that does nothing yet.
 func New(o Options) *Worker {
 	w := &Worker{
-		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, schedules: o.Schedules,
-		endpoints: o.Endpoints, sender: o.Sender, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
+		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, tenantRate: o.TenantRate, schedules: o.Schedules,
+		endpoints: o.Endpoints, sender: checked{o.Sender}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
 		restore: o.Restore, metrics: o.Metrics, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),

@@ -84,7 +84,7 @@ func (s *system) register(ctx context.Context, tenants, each int) (subjects []st
 		d := endpoint.NewDocument()
 		d.Tenant, d.ID = fmt.Sprintf("t%d", i%tenants), fmt.Sprintf("e%d", i/tenants)
 		d.URL = fmt.Sprintf("%s/e/%s?endpoint=%s", s.bench.url, sinkID, d.Name())
-		d.Events, d.Secrets = []string{d.ID}, []signature.Secret{signature.NewSecret()}
+		d.Events, d.Secrets = []string{d.ID}, []endpoint.SigningSecret{{Secret: signature.NewSecret()}}
 		data, err := endpoint.Encode(d)
 		if err != nil {
 			return nil, err

@@ -16,14 +16,16 @@ import (
 	"testing"
 	"time"
 
+	"net/netip"
+
 	"jethook/pkg/delivery"
 	"jethook/pkg/egress"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
 	"jethook/pkg/receiver"
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 	"jethook/pkg/webhook"
-	"net/netip"
 )
 
 // hook is a line of verify.mjs's input.
@@ -42,7 +44,7 @@ func TestTheJavaScriptLibraryAcceptsOurRequests(t *testing.T) {
 	var want []string
 	for i, body := range []string{`{}`, `{"total": 12.5}`, `{"€":"café"}`, `[` + strings.Repeat(`"x",`, 10000) + `1]`} {
 		old, fresh := signature.NewSecret(), signature.NewSecret()
-		request := send(t, fmt.Sprintf("evt_%d", i), []byte(body), []signature.Secret{fresh, old})
+		request := send(t, fmt.Sprintf("evt_%d", i), []byte(body), []secret.Secret{fresh, old})
 		headers := map[string]string{}
 		for _, name := range []string{"webhook-id", "webhook-timestamp", "webhook-signature"} {
 			headers[name] = request.Header.Get(name)
@@ -50,7 +52,7 @@ func TestTheJavaScriptLibraryAcceptsOurRequests(t *testing.T) {
 		// Both secrets of a rotation are accepted, a stranger's is not, nor is
 		// another body.
 		for _, c := range []struct {
-			secret signature.Secret
+			secret secret.Secret
 			body   []byte
 			ok     bool
 		}{
@@ -69,7 +71,7 @@ func TestTheJavaScriptLibraryAcceptsOurRequests(t *testing.T) {
 }
 
 // send makes a real attempt and returns the request that arrived.
-func send(t *testing.T, id string, body []byte, secrets []signature.Secret) receiver.Request {
+func send(t *testing.T, id string, body []byte, secrets []secret.Secret) receiver.Request {
 	t.Helper()
 	got := make(chan receiver.Request, 1)
 	r := receiver.New(receiver.Options{OnRequest: func(r receiver.Request) { got <- r }})
@@ -84,7 +86,7 @@ func send(t *testing.T, id string, body []byte, secrets []signature.Secret) rece
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := egress.New(egress.Options{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	client := egress.New(egress.Options{AllowHTTP: true, Allow: egress.AnyPort(netip.MustParsePrefix("127.0.0.0/8"))})
 	defer client.Close()
 	d := delivery.New(event.New(event.Message{Tenant: "acme", Type: "order.created", Body: body, Time: time.Now(),
 		Header: map[string][]string{"Nats-Msg-Id": {id}}}), "crm")

@@ -13,6 +13,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"jethook/pkg/receiver"
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 )
 
@@ -77,7 +78,7 @@ func TestAnEventReachesExactlyTheEndpointsThatMatch(t *testing.T) {
 }
 
 // verify asks the specification's own library.
-func verify(t *testing.T, secret signature.Secret, r receiver.Request) {
+func verify(t *testing.T, secret secret.Secret, r receiver.Request) {
 	t.Helper()
 	hook, err := standardwebhooks.NewWebhook(secret.Reveal())
 	if err != nil {

@@ -25,8 +25,9 @@ func TestASecondReplicaJoinsTheFirstOnesServer(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
 	url := "nats://127.0.0.1:" + port
-	first := serve(t, "JETHOOK_NATS_LISTEN=127.0.0.1:"+port, "JETHOOK_DATA_DIR="+t.TempDir())
-	second := serve(t, "NATS_URL="+url)
+	data := "JETHOOK_DATA_DIR=" + t.TempDir() // where the first makes the master key that the second needs, too
+	first := serve(t, "JETHOOK_NATS_LISTEN=127.0.0.1:"+port, data)
+	second := serve(t, "NATS_URL="+url, data)
 	s := newSink(t, receiver.Options{Latency: 20 * time.Millisecond})
 	apply(t, url, fmt.Sprintf(persistent, s.url), first, second)
 	_, js := connect(t, url)

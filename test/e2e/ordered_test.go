@@ -26,7 +26,7 @@ func TestAnOrderedEndpointGetsItsEventsInOrderWhateverFails(t *testing.T) {
 - {tenant: acme, id: ledger, url: "%s", events: [">"], ordered: true, retry: {schedule: [10ms, 10ms, 20ms, 20ms, 50ms, 50ms, 100ms, 100ms, 200ms, 200ms]}}
 `, s.url), replicas...)
 	_, js := connect(t, server.url)
-	const events, times = 2000, 3
+	const events, times = 10_000, 5
 	publish(t, js, "order.created", "i", events)
 	for i := range times {
 		s.reached(t, (i+1)*events/(times+1))

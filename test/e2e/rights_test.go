@@ -62,6 +62,30 @@ func TestAUserWhoMayNotMakeStreamsIsToldWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestAUserWhoMayNotFeedBackWhatIsHeldIsToldAtTheStart(t *testing.T) {
+	t.Parallel()
+	_, operator, user := startRestricted(t, "$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES.*.webhooks.held.>")
+	if _, stderr, code := cliWith(t, append(environment(), operator...), "", "streams", "apply"); code != 0 {
+		t.Fatalf("streams apply: exit code %d: %s", code, stderr)
+	}
+	r := serveUnready(t, user...)
+	code := r.wait()
+	refused(t, r.log.String(), code, 1, "feed back what is held", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES")
+}
+
+func TestAUserWhoMayNotServeOrderedEndpointsIsWarned(t *testing.T) {
+	t.Parallel()
+	s, operator, user := startRestricted(t, "$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.>")
+	if _, stderr, code := cliWith(t, append(environment(), operator...), "", "streams", "apply"); code != 0 {
+		t.Fatalf("streams apply: exit code %d: %s", code, stderr)
+	}
+	r := serve(t, user...)
+	if log := r.log.String(); !strings.Contains(log, "ordered endpoints, if there are any, get nothing") {
+		t.Errorf("it does not say that it cannot serve ordered endpoints: %s", log)
+	}
+	works(t, s, r)
+}
+
 // works checks that a replica with just the rights that it has delivers, and
 // retries what fails.
 func works(t *testing.T, s *natsServer, r *replica) {

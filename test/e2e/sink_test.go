@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/receiver"
+	"jethook/pkg/secret"
 	"jethook/pkg/signature"
 )
 
@@ -204,7 +205,7 @@ func (w wide) allArrived(t *testing.T, js jetstream.JetStream, s *sink) (copies 
 }
 
 // key makes a signing secret and the key that verifies it.
-func key(t *testing.T) (signature.Secret, signature.Key) {
+func key(t *testing.T) (secret.Secret, signature.Key) {
 	t.Helper()
 	secret := signature.NewSecret()
 	k, err := signature.ParseKey(secret)

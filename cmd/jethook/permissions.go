@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"jethook/streams"
+)
+
+type streamsPermissionsCmd struct {
+	Role    streams.Role `arg:"" placeholder:"ROLE" enum:"producer,worker,reader,operator,provisioner" help:"${enum}."`
+	Tenant  string       `placeholder:"TENANT" help:"A producer of this tenant's events alone."`
+	Ordered bool         `help:"A worker that serves ordered endpoints and lanes too. It may then make consumers of events, and whoever may can let NATS publish them anywhere."`
+	Format  string       `default:"conf" enum:"conf,nsc" help:"conf for the configuration of nats-server, nsc for the flags of nsc add user."`
+	JSON    bool         `name:"json" help:"As one JSON document."`
+}
+
+// Help adds to what --help prints.
+func (c *streamsPermissionsCmd) Help() string {
+	return "It asks no server. The user connects with the prefix that is named beside (NATS_INBOX_PREFIX, --inbox-prefix): answers come under it, and no other role may listen there."
+}
+
+// Run prints the permissions of a role.
+func (c *streamsPermissionsCmd) Run(a *app) error {
+	config, err := a.load()
+	if err != nil {
+		return err
+	}
+	names, err := streams.NewNames(config.Namespace)
+	if err != nil {
+		return usageError{err}
+	}
+	p, err := names.Permissions(c.Role, streams.PermissionOptions{Tenant: c.Tenant, Ordered: c.Ordered})
+	if err != nil {
+		return usageError{err}
+	}
+	switch {
+	case c.JSON:
+		return encode(a.Out, asJSON(p))
+	case c.Format == "nsc":
+		fmt.Fprintf(a.Err, "jethook: connect with NATS_INBOX_PREFIX=%s\n", p.Inbox)
+		_, err = fmt.Fprintf(a.Out, "--allow-pub '%s' --allow-sub '%s'\n",
+			strings.Join(streams.Subjects(p.Publish), ","), strings.Join(streams.Subjects(p.Subscribe), ","))
+	default:
+		err = conf(a.Out, p)
+	}
+	return err //nolint:wrapcheck // the error of a closed pipe says it all
+}
+
+// permissionsJSON has the fields that a user's permissions have in nats-server's
+// configuration.
+type permissionsJSON struct {
+	Role        streams.Role `json:"role"`
+	InboxPrefix string       `json:"inbox_prefix"`
+	Permissions struct {
+		Publish   allowed `json:"publish"`
+		Subscribe allowed `json:"subscribe"`
+	} `json:"permissions"`
+}
+
+type allowed struct {
+	Allow []string `json:"allow"`
+}
+
+func asJSON(p streams.Permissions) permissionsJSON {
+	j := permissionsJSON{Role: p.Role, InboxPrefix: p.Inbox}
+	j.Permissions.Publish.Allow = streams.Subjects(p.Publish)
+	j.Permissions.Subscribe.Allow = streams.Subjects(p.Subscribe)
+	return j
+}
+
+// conf writes the block that belongs into a user's in nats-server's
+// configuration.
+func conf(w io.Writer, p streams.Permissions) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# jethook %s: connects with NATS_INBOX_PREFIX=%s\npermissions: {\n", p.Role, p.Inbox)
+	for _, side := range []struct {
+		name   string
+		grants []streams.Grant
+	}{{"publish", p.Publish}, {"subscribe", p.Subscribe}} {
+		fmt.Fprintf(&b, "  %s: {allow: [\n", side.name)
+		for _, g := range side.grants {
+			fmt.Fprintf(&b, "    # %s\n", g.Purpose)
+			for _, subject := range g.Subjects {
+				fmt.Fprintf(&b, "    %q\n", subject)
+			}
+		}
+		b.WriteString("  ]}\n")
+	}
+	b.WriteString("}\n")
+	_, err := io.WriteString(w, b.String())
+	return err //nolint:wrapcheck // the error of a closed pipe says it all
+}

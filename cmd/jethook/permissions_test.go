@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"jethook/streams"
+)
+
+// permissions runs the command, which asks no server.
+func permissions(t *testing.T, wantExit int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	w := &world{T: t, url: "nats://127.0.0.1:1"}
+	return w.run(wantExit, append([]string{"streams", "permissions"}, args...)...)
+}
+
+// TestPermissionsArePrintedAsNATSReadsThem compares what nats-server makes of
+// the printed block with what is meant.
+func TestPermissionsArePrintedAsNATSReadsThem(t *testing.T) {
+	for _, namespace := range []string{"webhooks", "acme-7"} {
+		names, err := streams.NewNames(namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, role := range streams.Roles() {
+			p, err := names.Permissions(role, streams.PermissionOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			block, _ := permissions(t, exitDone, string(role), "--namespace", namespace)
+			contains(t, block, "NATS_INBOX_PREFIX="+p.Inbox+"\n", "# "+p.Publish[0].Purpose+"\n")
+			file := filepath.Join(t.TempDir(), "nats.conf")
+			if err := os.WriteFile(file, []byte("authorization: {users: [{user: u, password: p\n"+block+"}]}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o, err := server.ProcessConfigFile(file)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", role, err, block)
+			}
+			read := o.Users[0].Permissions
+			for side, got := range map[string]*server.SubjectPermission{"publish": read.Publish, "subscribe": read.Subscribe} {
+				want := streams.Subjects(p.Publish)
+				if side == "subscribe" {
+					want = streams.Subjects(p.Subscribe)
+				}
+				slices.Sort(got.Allow)
+				if !slices.Equal(got.Allow, want) || len(got.Deny) > 0 || read.Response != nil {
+					t.Errorf("%s may %s %v, not %v", role, side, got.Allow, want)
+				}
+			}
+		}
+	}
+}
+
+func TestPermissionsAsFlagsAndAsJSON(t *testing.T) {
+	flags, hint := permissions(t, exitDone, "producer", "--tenant", "acme", "--format", "nsc")
+	if want := "--allow-pub 'webhooks.events.acme.>' --allow-sub '_INBOX_producer.webhooks.acme.>'\n"; flags != want {
+		t.Errorf("it prints %s, not %s", flags, want)
+	}
+	contains(t, hint, "NATS_INBOX_PREFIX=_INBOX_producer.webhooks.acme")
+	text, _ := permissions(t, exitDone, "worker", "--ordered", "--json")
+	var printed permissionsJSON
+	if err := json.Unmarshal([]byte(text), &printed); err != nil {
+		t.Fatal(err)
+	}
+	if printed.Role != streams.Worker || printed.InboxPrefix != "_INBOX_worker.webhooks" || strings.Count(text, "\n") != 1 ||
+		!slices.Contains(printed.Permissions.Publish.Allow, "$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.*") ||
+		!slices.Equal(printed.Permissions.Subscribe.Allow, []string{"_INBOX_worker.webhooks.>"}) {
+		t.Errorf("it prints %s", text)
+	}
+}
+
+func TestPermissionsThatThereAreNotAreWrongUsage(t *testing.T) {
+	for _, args := range [][]string{{}, {"admin"}, {"reader", "--tenant", "acme"}, {"producer", "--tenant", "*"}, {"operator", "--ordered"}, {"worker", "--format", "yaml"}} {
+		if _, stderr := permissions(t, exitUsage, args...); stderr == "" {
+			t.Errorf("%q: it does not say why", args)
+		}
+	}
+}

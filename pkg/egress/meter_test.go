@@ -1,0 +1,139 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// zeros is a connection that always has more to read.
+type zeros struct{ net.Conn }
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// readable says how much can be read before the meter breaks.
+func readable(m *meter) (total int) {
+	p := make([]byte, 1<<10)
+	for {
+		n, err := m.Read(p)
+		if err != nil {
+			return total
+		}
+		total += n
+	}
+}
+
+func TestAllowancesDoNotAddUp(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		use  func(m *meter)
+		want int
+	}{
+		{"new", func(*meter) {}, spare},
+		{"one exchange", func(m *meter) { m.begin() }, spare + allowance},
+		{"ten at once", func(m *meter) {
+			for range 10 {
+				m.begin()
+			}
+		}, spare + 10*allowance},
+		{"after a thousand", func(m *meter) {
+			for range 1000 {
+				m.begin()
+				m.end()
+			}
+		}, spare},
+		{"one of two ended", func(m *meter) { m.begin(); m.begin(); m.end() }, spare + allowance},
+	} {
+		m := &meter{Conn: zeros{}, left: spare}
+		tt.use(m)
+		if got := readable(m); got != tt.want {
+			t.Errorf("%s: %d bytes can be read, want %d", tt.name, got, tt.want)
+		}
+		if _, err := m.Read(make([]byte, 1)); !errors.Is(err, errFlood) {
+			t.Errorf("%s: broken, it says %v", tt.name, err)
+		}
+	}
+}
+
+// As large as a response may be, over and over and many at once on one
+// connection: the meter is not in the way.
+func TestMeterSparesTheLargestResponses(t *testing.T) {
+	large := strings.Repeat("x", MaxBody)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for i := range 15 {
+			w.Header().Add("X-Large", large[:4000+i])
+		}
+		_, _ = io.WriteString(w, large)
+		if r.URL.Path == "/more" {
+			_, _ = io.WriteString(w, large)
+		}
+	}))
+	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = silent
+	srv.StartTLS()
+	defer srv.Close()
+	c := newTestClient(t, Options{Allow: loopback, RootCAs: roots(srv)})
+	// Sooner, each request would dial for itself.
+	if _, err := c.Do(post(t, srv.URL, "{}", 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var dials atomic.Int32
+	c.dialer.passed = func(string, string) error { dials.Add(1); return nil }
+	for _, path := range []string{"/", "/more"} {
+		var all sync.WaitGroup
+		for range 64 {
+			all.Go(func() {
+				for range 4 {
+					res, err := c.Do(post(t, srv.URL+path, "{}", 30*time.Second))
+					if err != nil || len(res.Body) != MaxBody || res.Truncated != (path == "/more") {
+						t.Errorf("%s: %d bytes, %v (%v)", path, len(res.Body), err, cause(err))
+					}
+				}
+			})
+		}
+		all.Wait()
+	}
+	if dials.Load() != 0 {
+		t.Errorf("%d more connections; the first was broken", dials.Load())
+	}
+}
+
+// A flood that goes on after the response ends with its connection, without
+// anybody asking.
+func TestFloodAfterTheResponseEnds(t *testing.T) {
+	ended := make(chan struct{})
+	addr := serve(t, func(ctx context.Context, conn net.Conn) {
+		defer close(ended)
+		for _, b := range http2Floods() {
+			if b.name == "HTTP/2, PING flood after the response" {
+				b.handle(ctx, conn)
+			}
+		}
+	})
+	c := newTestClient(t, Options{Allow: loopback, RootCAs: zooRoots()})
+	if res, err := c.Do(post(t, "https://"+addr, "{}", 10*time.Second)); err != nil || string(res.Body) != "ok" {
+		t.Fatalf("%q, %v", res.Body, err)
+	}
+	<-ended
+}
+
+// A receiver that closes each HTTP/2 connection at once does not get ever more of
+// them.
+func TestDialsAreCounted(t *testing.T) {
+	var conns atomic.Int32
+	goaway := overHTTP2(func(h *h2) { _ = h.WriteGoAway(0, 0, nil); <-h.gone })
+	addr := serve(t, func(ctx context.Context, conn net.Conn) { conns.Add(1); goaway(ctx, conn) })
+	c := newTestClient(t, Options{Allow: loopback, RootCAs: zooRoots()})
+	_, err := c.Do(post(t, "https://"+addr, "{}", leisure))
+	if Classify(err) != Closed || conns.Load() > maxDials {
+		t.Errorf("%v (%v) after %d connections, want %s after at most %d", err, cause(err), conns.Load(), Closed, maxDials)
+	}
+}

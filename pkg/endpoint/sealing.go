@@ -1,0 +1,155 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/secret"
+)
+
+// sealingKey is where replicas announce the public key with which secrets are
+// sealed. Whoever writes documents seals with it; only replicas open.
+const sealingKey = "_sealing"
+
+// Sealing gives the store the master keys, and what it publishes with when it
+// seals anew. Without keys it seals with the public key that a replica announced,
+// and leaves sealed what is.
+func Sealing(js jetstream.Publisher, ring *secret.Ring) StoreOption {
+	return func(s *Store) { s.js, s.ring = js, ring }
+}
+
+// ErrSealedByOthers is returned by Announce where the bucket's secrets are
+// sealed with a master key that is not in the ring.
+var ErrSealedByOthers = errors.New("the bucket's secrets are sealed with a master key that is not among these")
+
+// RingInUse returns the ring if the bucket's secrets are sealed with one of its
+// keys, and otherwise nil.
+func RingInUse(ctx context.Context, kv jetstream.KeyValue, ring *secret.Ring) (*secret.Ring, error) {
+	if ring == nil {
+		return nil, nil
+	}
+	sealer, revision, err := announced(ctx, kv)
+	if err != nil || revision == 0 || !ring.Made(sealer) {
+		return nil, err
+	}
+	return ring, nil
+}
+
+// Announce makes known with which key secrets are sealed from now on: the ring's
+// first. It refuses to where another key is in use that the ring does not have,
+// because what was sealed with that could not be opened here.
+func (s *Store) Announce(ctx context.Context) error {
+	for range maxConflicts {
+		current, revision, err := announced(ctx, s.kv)
+		switch {
+		case err != nil:
+			return err
+		case revision > 0 && !s.ring.Made(current):
+			return sealedByOthers(current)
+		case s.ring == nil || revision > 0 && current == s.ring.Sealer():
+			return nil
+		}
+		value := []byte(s.ring.Sealer().String())
+		if revision == 0 {
+			_, err = s.kv.Create(ctx, sealingKey, value)
+		} else {
+			_, err = s.kv.Update(ctx, sealingKey, value, revision)
+		}
+		if !conflicts(err) {
+			return err
+		}
+	}
+	return fmt.Errorf("announce the public key that seals: %w", errConflict)
+}
+
+func sealedByOthers(with secret.Sealer) error {
+	return fmt.Errorf("%w: its id is %s; add it to JETHOOK_MASTER_KEYS, or to the file master-keys in JETHOOK_DATA_DIR", ErrSealedByOthers, with.ID())
+}
+
+// announced returns the public key that a replica announced, at revision 0 if none
+// did.
+func announced(ctx context.Context, kv jetstream.KeyValue) (secret.Sealer, uint64, error) {
+	entry, err := kv.Get(ctx, sealingKey)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return secret.Sealer{}, 0, nil
+	case err != nil:
+		return secret.Sealer{}, 0, fmt.Errorf("read the public key that seals: %w", err)
+	}
+	sealer, err := secret.ParseSealer(string(entry.Value()))
+	if err != nil {
+		return secret.Sealer{}, 0, fmt.Errorf("key %[1]s of bucket %[2]s: %[3]w: delete it with `nats kv del %[2]s %[1]s` and start a replica that has the master keys, which makes it anew", sealingKey, kv.Bucket(), err)
+	}
+	return sealer, entry.Revision(), nil
+}
+
+// encode gives the document as the bucket is to hold it, its secrets sealed with
+// the key that was announced: before any was, with the ring's, or not at all, which
+// plain says.
+func (s *Store) encode(ctx context.Context, d Document) (data []byte, plain bool, err error) {
+	if d.has(Plain) {
+		sealer, err := s.sealer(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		if plain = sealer == (secret.Sealer{}); !plain {
+			if d, err = seal(sealer, d); err != nil {
+				return nil, false, err
+			}
+		}
+	}
+	data, err = Encode(d)
+	return data, plain, err
+}
+
+// sealer returns what to seal with, the zero Sealer if nothing is to be.
+func (s *Store) sealer(ctx context.Context) (secret.Sealer, error) {
+	sealer, revision, err := announced(ctx, s.kv)
+	switch {
+	case err != nil:
+		return secret.Sealer{}, err
+	case revision == 0:
+		return s.ring.Sealer(), nil
+	case s.ring != nil && !s.ring.Made(sealer):
+		// Somebody else's public key could have been put there to read what we seal.
+		return secret.Sealer{}, sealedByOthers(sealer)
+	}
+	return sealer, nil
+}
+
+// seal seals what is not sealed yet.
+func seal(sealer secret.Sealer, d Document) (Document, error) {
+	d = d.clone()
+	for about, s := range d.eachSecret() {
+		if s.Sealed() {
+			continue
+		}
+		var err error
+		if *s, err = sealer.Seal(*s, about); err != nil {
+			return Document{}, fmt.Errorf("seal the secrets of endpoint %s: %w", d.Name(), err)
+		}
+	}
+	return d, nil
+}
+
+// open opens what the ring has the keys for. What it has none for stays sealed;
+// what was tampered with is an error.
+func open(ring *secret.Ring, d Document) (Document, error) {
+	if !d.has(ring.Opens) {
+		return d, nil
+	}
+	d = d.clone()
+	for about, s := range d.eachSecret() {
+		if !ring.Opens(*s) {
+			continue
+		}
+		var err error
+		if *s, err = ring.Open(*s, about); err != nil {
+			return Document{}, err
+		}
+	}
+	return d, nil
+}
