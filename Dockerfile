@@ -1,7 +1,11 @@
 # The image holds the binary and the certificates that it trusts: no shell, no
 # package manager, no other user than the one it runs as.
 
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+# The version of Go is one of the things that the binary depends on. Whoever keeps
+# a registry names the image by its digest: --build-arg GOLANG=golang@sha256:...
+ARG GOLANG=golang:1.26.8
+
+FROM --platform=$BUILDPLATFORM $GOLANG AS build
 WORKDIR /src
 
 # The modules change less often than the code: they get a layer of their own.
