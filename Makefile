@@ -30,6 +30,7 @@ test: ## run all tests, the end-to-end ones included (under four minutes)
 # looks for secrets in all that comes out. Never from go test's cache, which sees
 # nothing of the program that the end-to-end tests build.
 test-security: ## run the heavy tests against hostile receivers, users and secrets that leak
+	@grep -rlq --include='*_test.go' '^//go:build security' cmd config pkg streams test || { echo "no tests are tagged security" >&2; exit 1; }
 	@{ grep -rl --include='*_test.go' '^//go:build security' cmd config pkg streams test; echo test/e2e/canary_test.go; } | sort | \
 	awk '{dir = $$0; sub("/[^/]*$$", "", dir); files[dir] = files[dir] " " $$0} END {for (dir in files) print dir files[dir]}' | sort | \
 	while read -r dir files; do \
@@ -42,7 +43,7 @@ race: ## run the tests of every package with goroutines under the race detector
 	@CGO_ENABLED=1 go test -race ./cmd/... ./config/... ./pkg/... ./streams/...
 
 lint: ## vet, formats and golangci-lint (the first run builds it: minutes)
-	@go vet -tags security ./...
+	@go vet -tags security,conformance ./...
 	@go run $(GOLANGCI) run --build-tags security
 
 # A target is fuzzed alone, because go test takes one at a time. On a busy machine

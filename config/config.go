@@ -41,7 +41,7 @@ type Config struct {
 	EgressDeny      []egress.Rule `split_words:"true" desc:"public networks that deliveries may not reach, written like those allowed"`
 	EgressProxy     secret.Secret `split_words:"true" desc:"proxy that deliveries go through, such as http://user:password@proxy.example.com:3128; none when unset"`
 	AllowHTTP       bool          `split_words:"true" default:"false" desc:"accept endpoints with http:// addresses"`
-	MasterKeys      secret.Secret `split_words:"true" desc:"keys that seal secrets, separated by commas: the first seals, all open; when unset, those in the file master-keys in the data directory"`
+	MasterKeys      secret.Secret `split_words:"true" desc:"keys that seal secrets, separated by commas: the first seals, all open; when unset, those in the file master-keys in the data directory, if secrets are sealed with them"`
 	TenantEndpoints int           `split_words:"true" default:"10000" desc:"endpoints that a tenant can have; 0 is no limit"`
 	TenantRate      float64       `split_words:"true" default:"0" desc:"deliveries of one tenant that are first attempted a second, by all replicas of a lane together; 0 is no limit"`
 	LogLevel        zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn or error"`

@@ -57,7 +57,7 @@ func TestEndpointTestOfALockedOne(t *testing.T) {
 	ring, err := secret.ParseRing(text)
 	w.must(err)
 	w.store = endpoint.NewStore(w.bucket(w.names.EndpointsBucket()), endpoint.Events(streams.NewEventLog(w.js, w.names)), endpoint.Sealing(w.js, ring))
-	w.must(w.store.Announce(w.ctx))
+	w.must(w.store.Announce(w.ctx, false))
 	for _, paused := range []bool{false, true} {
 		w.apply("acme/crm", func(d *endpoint.Document) { d.URL, d.Paused = far.URL, paused })
 		stdout, stderr := w.run(1, "endpoint", "test", "acme/crm")

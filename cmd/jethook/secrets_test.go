@@ -28,7 +28,7 @@ func (w *world) announces(keys string) {
 	w.Helper()
 	ring, err := secret.ParseRing(keys)
 	w.must(err)
-	w.must(endpoint.NewStore(w.bucket(w.names.EndpointsBucket()), endpoint.Sealing(w.js, ring)).Announce(w.ctx))
+	w.must(endpoint.NewStore(w.bucket(w.names.EndpointsBucket()), endpoint.Sealing(w.js, ring)).Announce(w.ctx, false))
 }
 
 func hides(t *testing.T, text string, parts ...string) {

@@ -131,11 +131,16 @@ func set[T any](field, value *T) {
 // Encode gives the document as the bucket holds it: JSON, with its secrets.
 func Encode(d Document) ([]byte, error) { return toWire(d).encode() }
 
-// MarshalJSON gives the document as Encode does, but with *** for its secrets.
+// MarshalJSON gives the document as Encode does, but with *** for its secrets and
+// for the queries of its addresses.
 func (d Document) MarshalJSON() ([]byte, error) {
 	d = d.clone()
 	for _, s := range d.eachSecret() {
 		*s = secret.Secret(s.String())
+	}
+	d.URL = withoutQuery(d.URL)
+	if d.Auth != nil && d.Auth.OAuth2 != nil {
+		d.Auth.OAuth2.TokenURL = withoutQuery(d.Auth.OAuth2.TokenURL)
 	}
 	return toWire(d).encode()
 }

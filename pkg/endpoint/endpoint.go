@@ -166,6 +166,9 @@ func parse(d Document) (*Parsed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compile endpoint %s: secrets[%d]: %w", d.Name(), i, err)
 		}
+		if !key.CanSign() {
+			return nil, fmt.Errorf("compile endpoint %s: secrets[%d] is a public key, which cannot sign", d.Name(), i)
+		}
 		p.keys = append(p.keys, key)
 		if !s.ExpiresAt.IsZero() {
 			if p.expires == nil {

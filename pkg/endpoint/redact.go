@@ -16,6 +16,15 @@ func (d Document) RedactedURL() string {
 	return address
 }
 
+// withoutQuery hides an address's query and leaves to be seen that there is one.
+func withoutQuery(address string) string {
+	before, _, found := strings.Cut(address, "?")
+	if found {
+		before += "?" + secret.Secret("").String()
+	}
+	return before
+}
+
 // Format prints nothing of it, whatever the verb: fmt shows what a pointer within
 // points to without asking it, when the verb is one for text.
 func (Auth) Format(f fmt.State, _ rune) { hide(f) }

@@ -28,6 +28,10 @@ const maxReferenced = 64 << 10
 // what is in it.
 func ResolveReference(reference string) (string, error) {
 	if name, ok := strings.CutPrefix(reference, envReference); ok {
+		// Whoever writes a file of endpoints would have our own secrets sent to them.
+		if strings.HasPrefix(name, "JETHOOK_") || strings.HasPrefix(name, "NATS_") {
+			return "", fmt.Errorf("refers to the environment variable %s, which is jethook's own", quote(name))
+		}
 		value, set := os.LookupEnv(name)
 		if !set || value == "" {
 			return "", fmt.Errorf("refers to the environment variable %s, which is not set", quote(name))

@@ -25,6 +25,9 @@ func (s *Store) Old(ctx context.Context) (func(secret.Secret) bool, error) {
 	if revision == 0 {
 		return nil, errors.New("no replica has announced a key to seal with: start one that has master keys")
 	}
+	if own := s.ring.Sealer(); s.ring != nil && own != sealer {
+		return nil, fmt.Errorf("the key in use has the id %s, and the first of these master keys %s: start the replicas with these keys in this order first", sealer.ID(), own.ID())
+	}
 	return func(s secret.Secret) bool { return s.KeyID() != sealer.ID() }, nil
 }
 
@@ -80,7 +83,7 @@ func (s *Store) due(ctx context.Context, due func(secret.Secret) bool) ([]string
 }
 
 func (s *Store) rewrap(ctx context.Context, name string, due func(secret.Secret) bool) error {
-	for range maxConflicts {
+	for again := range maxConflicts {
 		current, err := s.read(ctx, name)
 		switch {
 		case err != nil:
@@ -89,6 +92,8 @@ func (s *Store) rewrap(ctx context.Context, name string, due func(secret.Secret)
 			return current.err
 		case current.revision == 0:
 			return nil // it was removed
+		case again > 0 && !current.document.has(due):
+			return nil // another replica was faster
 		}
 		opened, err := open(s.ring, current.document)
 		if err != nil {

@@ -39,16 +39,19 @@ func RingInUse(ctx context.Context, kv jetstream.KeyValue, ring *secret.Ring) (*
 }
 
 // Announce makes known with which key secrets are sealed from now on: the ring's
-// first. It refuses to where another key is in use that the ring does not have,
-// because what was sealed with that could not be opened here.
-func (s *Store) Announce(ctx context.Context) error {
+// first. Where another key was announced that the ring does not have, it refuses
+// unless what is sealed is the ring's to open: then somebody put that key there. Where
+// nothing is sealed only the sole replica may take over, whose NATS server is its own.
+func (s *Store) Announce(ctx context.Context, sole bool) error {
 	for range maxConflicts {
 		current, revision, err := announced(ctx, s.kv)
 		switch {
 		case err != nil:
 			return err
 		case revision > 0 && !s.ring.Made(current):
-			return sealedByOthers(current)
+			if err := s.takesOver(ctx, current, sole); err != nil {
+				return err
+			}
 		case s.ring == nil || revision > 0 && current == s.ring.Sealer():
 			return nil
 		}
@@ -63,6 +66,24 @@ func (s *Store) Announce(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("announce the public key that seals: %w", errConflict)
+}
+
+// takesOver returns an error unless the key that was announced may be replaced.
+func (s *Store) takesOver(ctx context.Context, announced secret.Sealer, sole bool) error {
+	if s.ring == nil {
+		return sealedByOthers(announced)
+	}
+	var own, foreign bool
+	err := s.each(ctx, func(entry jetstream.KeyValueEntry) {
+		if d, err := decodeEntry(entry.Key(), entry.Value()); err == nil {
+			own = own || d.has(s.ring.Opens)
+			foreign = foreign || d.has(func(text secret.Secret) bool { return text.Sealed() && !s.ring.Opens(text) })
+		}
+	})
+	if err == nil && (foreign || !own && !sole) {
+		err = sealedByOthers(announced)
+	}
+	return err
 }
 
 func sealedByOthers(with secret.Sealer) error {
@@ -101,7 +122,10 @@ func (s *Store) encode(ctx context.Context, d Document) (data []byte, plain bool
 			}
 		}
 	}
-	data, err = Encode(d)
+	if data, err = Encode(d); err == nil {
+		// What could not be read again would be an endpoint that is lost.
+		_, err = Decode(data, Rules{AllowHTTP: true})
+	}
 	return data, plain, err
 }
 

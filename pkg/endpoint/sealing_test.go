@@ -63,7 +63,7 @@ func (b *sealingBucket) store(keys ...string) *Store {
 
 func (b *sealingBucket) announce(s *Store) {
 	b.t.Helper()
-	if err := s.Announce(testContext(b.t)); err != nil {
+	if err := s.Announce(testContext(b.t), false); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -441,7 +441,7 @@ func TestRotationOfMasterKeys(t *testing.T) {
 			t.Errorf("%s: the registry has %d keys", name, len(p.Keys(time.Now())))
 		}
 	}
-	if err := b.store(oldKey).Announce(ctx); !errors.Is(err, ErrSealedByOthers) || !strings.Contains(err.Error(), "add it to JETHOOK_MASTER_KEYS") {
+	if err := b.store(oldKey).Announce(ctx, false); !errors.Is(err, ErrSealedByOthers) || !strings.Contains(err.Error(), "add it to JETHOOK_MASTER_KEYS") {
 		t.Errorf("a replica with the old key alone: %v", err)
 	}
 }
@@ -579,7 +579,7 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("announced more than once:\n%s", all)
 	}
 	for who, s := range map[string]*Store{"no keys": b.store(), "another key": b.store(otherKey)} {
-		if err := s.Announce(ctx); !errors.Is(err, ErrSealedByOthers) {
+		if err := s.Announce(ctx, false); !errors.Is(err, ErrSealedByOthers) {
 			t.Errorf("%s: %v", who, err)
 		}
 	}
@@ -607,10 +607,37 @@ func TestOneKeyWins(t *testing.T) {
 	errs := make(chan error, 2)
 	for _, key := range []string{oldKey, otherKey} {
 		s := b.store(key)
-		go func() { errs <- s.Announce(ctx) }()
+		go func() { errs <- s.Announce(ctx, false) }()
 	}
 	if a, b := <-errs, <-errs; (a == nil) == (b == nil) || !errors.Is(errors.Join(a, b), ErrSealedByOthers) {
 		t.Errorf("got %v and %v", a, b)
+	}
+}
+
+// The sole replica that lost its keys begins anew where nothing was sealed, and does
+// not where something was.
+func TestTheSoleReplicaTakesOver(t *testing.T) {
+	b := &sealingBucket{t: t}
+	b.js, b.kv = newJetStream(t)
+	ctx := testContext(t)
+	b.announce(b.store(otherKey))
+	if err := b.store(oldKey).Announce(ctx, true); err != nil {
+		t.Errorf("nothing is sealed: %v", err)
+	}
+	apply(t, b.store(oldKey), testDocument())
+	if err := b.store(otherKey).Announce(ctx, true); !errors.Is(err, ErrSealedByOthers) {
+		t.Errorf("with a document that is sealed: %v", err)
+	}
+}
+
+// A credential of the greatest length can still be read when it is sealed.
+func TestTheLongestCredentialIsSealed(t *testing.T) {
+	b := newSealingBucket(t)
+	d := testDocument()
+	d.Headers = map[string]string{"Authorization": strings.Repeat("x", maxHeaderValueLength)}
+	apply(t, b.store(oldKey), d)
+	if got, err := b.store(oldKey).Get(testContext(t), "acme/crm"); err != nil || got.Headers["Authorization"] != d.Headers["Authorization"] {
+		t.Errorf("it came back with %d bytes, %v", len(got.Headers["Authorization"]), err)
 	}
 }
 
@@ -631,7 +658,12 @@ func TestATamperedPublicKeySealsNothing(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%q: Apply: %v", value, err)
 		}
-		if err := b.store(oldKey).Announce(ctx); err == nil || !strings.Contains(err.Error(), says) {
+		err = b.store(oldKey).Announce(ctx, false)
+		if replaced := says == "not among these"; replaced { // what is sealed tells who is the stranger
+			if sealer, _, failed := announced(ctx, b.kv); err != nil || failed != nil || sealer != ringOf(t, oldKey).Sealer() {
+				t.Errorf("a stranger's key stays: %v, %v", err, failed)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: Announce: %v", value, err)
 		}
 		if _, err := b.store(oldKey).Update(ctx, "acme/crm", func(d *Document) error { d.Paused = !d.Paused; return nil }); err != nil {
@@ -795,7 +827,7 @@ func TestAnnouncedEndsWithItsContext(t *testing.T) {
 	b := newSealingBucket(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.store(oldKey).Announce(ctx); !errors.Is(err, context.Canceled) {
+	if err := b.store(oldKey).Announce(ctx, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("Announce: %v", err)
 	}
 	if _, err := b.store(oldKey).Rewrap(ctx, Plain); !errors.Is(err, context.Canceled) {

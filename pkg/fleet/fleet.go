@@ -34,6 +34,9 @@ type Member struct {
 	Endpoints uint64 `json:"endpoints"`
 	// Lanes are those that it serves: every lane when there are none.
 	Lanes []string `json:"lanes,omitempty"`
+	// Keyless says that it cannot open the endpoints' secrets: it makes no attempts
+	// at endpoints that have any.
+	Keyless bool `json:"keyless,omitempty"`
 }
 
 // Serves reports whether the replica serves a lane.

@@ -27,13 +27,23 @@ func rankingOf(members []Member, self string) *ranking {
 	return r
 }
 
-func serving(members []Member, lane string) (hashes []uint64) {
+// serving returns those that serve a lane, and of them those that have the master
+// keys if any has: the others would keep what is theirs from being delivered.
+func serving(members []Member, lane string) []uint64 {
+	var all, keyed []uint64
 	for _, m := range members {
-		if m.Serves(lane) {
-			hashes = append(hashes, hash(m.ID))
+		if !m.Serves(lane) {
+			continue
+		}
+		all = append(all, hash(m.ID))
+		if !m.Keyless {
+			keyed = append(keyed, hash(m.ID))
 		}
 	}
-	return hashes
+	if len(keyed) > 0 {
+		return keyed
+	}
+	return all
 }
 
 // of returns those that share what belongs to a lane.

@@ -89,7 +89,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	store := endpoint.NewStore(kv, endpoint.Events(streams.NewEventLog(js, o.Names)), endpoint.Sealing(js, ring), endpoint.MaxPerTenant(o.TenantLimit))
-	if err := seal(ctx, ring, store, o.Logger, &undo); err != nil {
+	keyless, err := seal(ctx, ring, store, !o.NATS.Named(), o.Logger, &undo)
+	if err != nil {
 		return err
 	}
 	if err := followFile(ctx, o, store, &undo); err != nil {
@@ -104,7 +105,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	restore := worker.Restorer(js, topology, registry.Lanes)
 	self := nuid.Next()
 	replicas, err := join(ctx, o, js, fleet.Options{
-		Self:     fleet.Member{ID: self, Version: o.Version, Started: time.Now().UTC(), Lanes: o.Lanes},
+		Self:     fleet.Member{ID: self, Version: o.Version, Started: time.Now().UTC(), Lanes: o.Lanes, Keyless: keyless},
 		Revision: registry.Revision, Changed: registry.Changed, Logger: o.Logger,
 		Restore: func(ctx context.Context) error {
 			_, err := topology.Bucket(o.Names.ReplicasBucket()).Ensure(ctx, js)

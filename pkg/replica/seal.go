@@ -20,19 +20,19 @@ func masterKeys(ctx context.Context, o Options, kv jetstream.KeyValue) (*secret.
 }
 
 // seal makes known with which key secrets are sealed, and begins to seal those
-// that were stored before there was one. A replica without keys works all the same: what it
-// cannot open it holds, for replicas that can.
-func seal(ctx context.Context, ring *secret.Ring, store *endpoint.Store, log zerolog.Logger, undo *undo) error {
-	err := store.Announce(ctx)
+// that were stored before there was one. A replica without keys works all the same:
+// what it cannot open it holds, for replicas that can. keyless reports that it is one.
+func seal(ctx context.Context, ring *secret.Ring, store *endpoint.Store, sole bool, log zerolog.Logger, undo *undo) (keyless bool, err error) {
+	err = store.Announce(ctx, sole)
 	switch {
 	case ring == nil && errors.Is(err, endpoint.ErrSealedByOthers):
 		log.Error().Err(err).Msg("this replica cannot open the endpoints' secrets: it makes no attempts and holds what it reads")
-		return nil
+		return true, nil
 	case ring == nil && err == nil:
 		log.Warn().Msg("secrets are stored as they are: set JETHOOK_MASTER_KEYS on every replica to seal them; `jethook secrets new-key` makes one")
-		return nil
+		return false, nil
 	case err != nil:
-		return err
+		return false, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
@@ -47,5 +47,5 @@ func seal(ctx context.Context, ring *secret.Ring, store *endpoint.Store, log zer
 		}
 	}()
 	undo.add("sealing of secrets", func() error { stop(); <-done; return nil })
-	return nil
+	return false, nil
 }

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -58,6 +59,10 @@ func describe(r egress.Response) string {
 // repeating them. Keys that sign are not among them: they are never sent.
 func credentials(of *endpoint.Parsed, authorization string) []string {
 	all := []string{of.Target.RawQuery}
+	for pair := range strings.SplitSeq(of.Target.RawQuery, "&") {
+		_, raw, _ := strings.Cut(pair, "=")
+		all = append(all, raw)
+	}
 	for _, values := range of.Target.Query() {
 		all = append(all, values...)
 	}
@@ -85,11 +90,27 @@ func hide(text []byte, credentials []string) []byte {
 	for _, c := range credentials {
 		if len(c) >= minHidden {
 			text = bytes.ReplaceAll(text, []byte(c), []byte("***"))
-			// As PHP writes JSON.
-			text = bytes.ReplaceAll(text, []byte(strings.ReplaceAll(c, "/", `\/`)), []byte("***"))
+			for _, form := range inJSON(c) {
+				text = bytes.ReplaceAll(text, []byte(form), []byte("***"))
+			}
 		}
 	}
 	return text
+}
+
+// inJSON returns the forms in which a text stands in JSON: as Go and others write
+// it, and as PHP does.
+func inJSON(text string) (forms []string) {
+	for _, escape := range []bool{true, false} {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(escape)
+		if e.Encode(text) == nil { // a string cannot fail
+			form := b.String()[1 : b.Len()-len("\"\n")]
+			forms = append(forms, form, strings.ReplaceAll(form, "/", `\/`))
+		}
+	}
+	return forms
 }
 
 // maxError bounds what is kept of an error: it travels in the history of every

@@ -48,11 +48,20 @@ func (w *Worker) deliverOne(l *lane, d *delivery.Delivery, ep *endpoint.Endpoint
 	switch {
 	case leave == gate.Go:
 		return w.attempt(entry{l, g, ep}, d, waitID)
-	case leave == gate.Open && d.State.Begun() && !now.Before(d.Down(terms(ep))):
+	case leave == gate.Open && d.State.Begun() && !now.Before(w.down(d, terms(ep), w.openSince(ep, now))):
 		return w.bury(d, ep, delivery.EndpointDown, waitID)
 	default:
 		return w.hold(d, waitID)
 	}
+}
+
+// openSince returns since when an endpoint's gate is open, now if that is only being
+// told.
+func (w *Worker) openSince(ep *endpoint.Endpoint, now time.Time) time.Time {
+	if o, open := w.fleet.Get(ep.Name()); open {
+		return o.Since
+	}
+	return now
 }
 
 // entry is an endpoint whose gate let an attempt through.

@@ -30,15 +30,27 @@ func (w *Worker) limitOf(ep *endpoint.Endpoint) limit {
 	if _, unavailable := ep.Unavailable(); unavailable {
 		return func(d *delivery.Delivery) (time.Time, delivery.Reason) { return d.Expiry(t), delivery.Expired }
 	}
-	if _, open := w.fleet.Get(ep.Name()); !open {
+	o, open := w.fleet.Get(ep.Name())
+	if !open {
 		return nil
 	}
 	return func(d *delivery.Delivery) (time.Time, delivery.Reason) {
-		if down := d.Down(t); down.Before(d.Expiry(t)) {
+		if down := w.down(d, t, o.Since); down.Before(d.Expiry(t)) {
 			return down, delivery.EndpointDown
 		}
 		return d.Expiry(t), delivery.Expired
 	}
+}
+
+// down returns when a delivery is given up if its endpoint's gate, open since then,
+// stays open. Of one that was not attempted yet, the time in which it only waited for
+// its tenant's rate is not the endpoint's.
+func (w *Worker) down(d *delivery.Delivery, t delivery.Terms, open time.Time) time.Time {
+	down := d.Down(t)
+	if w.tenantRate > 0 && d.State.Attempts == 0 {
+		down = later(down, open.Add(t.Retry.Window()))
+	}
+	return down
 }
 
 // giveUp turns what waited too long for an endpoint into dead letters. One

@@ -37,10 +37,7 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 			return whenever()
 		}
 	}
-	f, err := k.w.held.Feed(ctx, h.tenant, h.id)
-	if err != nil {
-		return k.troubled(ctx, h, err, "could not begin to feed back what is held, trying again")
-	}
+	var f *hold.Feed
 	size, until := 1, time.Now().Add(turn)
 	for ctx.Err() == nil && (time.Now().Before(until) || !k.contended.Load()) {
 		if size == 1 && !k.mayGo(ctx, h) {
@@ -49,6 +46,13 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 		t, next := k.turn(ctx, h, size)
 		if t.n == 0 {
 			return next
+		}
+		if f == nil { // only now, because the server has consumers for a thousand
+			var err error
+			if f, err = k.w.held.Feed(ctx, h.tenant, h.id); err != nil {
+				t.refund(t.n)
+				return k.troubled(ctx, h, err, "could not begin to feed back what is held, trying again")
+			}
 		}
 		began := time.Now()
 		k.look(&h.serving, false)

@@ -306,12 +306,14 @@ func (k *keeper) tend(ctx context.Context) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var feeds, probes, giving int
+	feedsOf := map[string]int{} // each tenant
 	for _, h := range k.known {
 		switch {
 		case h.serving.busy && h.probing:
 			probes++
 		case h.serving.busy:
 			feeds++
+			feedsOf[h.tenant]++
 		}
 		if h.giving.busy {
 			giving++
@@ -334,8 +336,13 @@ func (k *keeper) tend(ctx context.Context) {
 				k.begin(ctx, h, &h.serving, k.probe)
 			}
 		case toFeed:
+			if k.w.tenantRate > 0 && feedsOf[h.tenant] >= tenantFeeds {
+				h.serving.next = now.Add(inPlace)
+				continue
+			}
 			if contended = feeds >= mostFeeds; !contended {
 				feeds++
+				feedsOf[h.tenant]++
 				h.probing = false
 				k.begin(ctx, h, &h.serving, k.feed)
 			}

@@ -35,7 +35,7 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 		return whenever() // when something is held for it, it will be heard of
 	}
 	k.look(&h.serving, true)
-	end := s.Delivery.Down(terms(ep))
+	end := w.down(&s.Delivery, terms(ep), w.openSince(ep, time.Now()))
 	if expiry := s.Delivery.Expiry(terms(ep)); expiry.Before(end) {
 		end = expiry
 	}

@@ -8,9 +8,14 @@ import (
 	"jethook/pkg/endpoint"
 )
 
-// inPlace is how long a feed waits for its tenant's rate without leaving: there
-// are places for so many feeds only, and other tenants need them.
-const inPlace = 250 * time.Millisecond
+const (
+	// inPlace is how long a feed waits for its tenant's rate without leaving.
+	inPlace = 250 * time.Millisecond
+	// tenantFeeds is how many endpoints of a tenant that has a rate are fed at a
+	// time, in a replica: other tenants need places, too, and the server has
+	// consumers for a thousand feeds, each for half a minute after its end.
+	tenantFeeds = 16
+)
 
 // pay takes the token of a delivery's first attempt, and reports whether it may
 // go. Further attempts cost nothing: what a tenant publishes is what counts, not

@@ -81,7 +81,10 @@ func send(t *testing.T, id string, body []byte, secrets []secret.Secret) receive
 	}
 	defer r.Close()
 	document := endpoint.NewDocument()
-	document.Tenant, document.ID, document.URL, document.Events, document.Secrets = "acme", "crm", url, []string{">"}, secrets
+	document.Tenant, document.ID, document.URL, document.Events = "acme", "crm", url, []string{">"}
+	for _, s := range secrets {
+		document.Secrets = append(document.Secrets, endpoint.SigningSecret{Secret: s})
+	}
 	ep, err := endpoint.Compile(document)
 	if err != nil {
 		t.Fatal(err)
