@@ -14,9 +14,9 @@ import (
 )
 
 // warnOfLanes says which of a file's endpoints name a lane that there is not,
-// and which lanes that it uses nobody serves. Neither is an error: the lane, or
-// the replica, may come later. The file is applied, so that no failure to look
-// is one either.
+// which lanes that it uses nobody serves, and whether no replica may serve any. None
+// of it is an error: the lane, or the replica, may come later. The file is applied,
+// so that no failure to look is one either.
 func (a *app) warnOfLanes(ctx context.Context, c *client, store *endpoint.Store, file endpoint.File) {
 	lanes, _, err := store.Lanes(ctx)
 	if err != nil {
@@ -45,6 +45,10 @@ func (a *app) warnOfLanes(ctx context.Context, c *client, store *endpoint.Store,
 	if err != nil {
 		fmt.Fprintf(a.Err, "jethook: it is stored, but whether its lanes are served could not be seen: %s\n", err)
 	}
+	ordered := slices.ContainsFunc(file.Endpoints, func(d endpoint.Document) bool { return d.Ordered })
+	if (ordered || len(file.Lanes) > 0) && restricted(replicas) {
+		fmt.Fprintln(a.Err, "jethook: no live replica's NATS user may make consumers of events: lanes and ordered endpoints get nothing until one may (`jethook streams permissions worker --ordered`)")
+	}
 	slices.Sort(used)
 	for _, lane := range slices.Compact(used) {
 		if unserved(replicas, lane) {
@@ -72,6 +76,12 @@ func (c *client) replicas(ctx context.Context) ([]fleet.Member, error) {
 	ctx, cancel := context.WithTimeout(ctx, replicasPatience)
 	defer cancel()
 	return fleet.List(ctx, kv)
+}
+
+// restricted reports whether there are replicas and none may serve what takes a
+// consumer of events.
+func restricted(replicas []fleet.Member) bool {
+	return len(replicas) > 0 && !slices.ContainsFunc(replicas, func(m fleet.Member) bool { return !m.Restricted })
 }
 
 // unserved reports whether all live replicas serve other lanes. Without any,

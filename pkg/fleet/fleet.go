@@ -37,6 +37,9 @@ type Member struct {
 	// Keyless says that it cannot open the endpoints' secrets: it makes no attempts
 	// at endpoints that have any.
 	Keyless bool `json:"keyless,omitempty"`
+	// Restricted says that its NATS user may not make consumers of events, which
+	// lanes and ordered endpoints take.
+	Restricted bool `json:"restricted,omitempty"`
 }
 
 // Serves reports whether the replica serves a lane.

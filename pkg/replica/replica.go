@@ -81,7 +81,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", o.Names.EndpointsBucket(), err)
 	}
-	if err := checkRights(ctx, o, js); err != nil {
+	restricted, err := checkRights(ctx, o, js)
+	if err != nil {
 		return err
 	}
 	ring, err := masterKeys(ctx, o, kv)
@@ -105,7 +106,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	restore := worker.Restorer(js, topology, registry.Lanes)
 	self := nuid.Next()
 	replicas, err := join(ctx, o, js, fleet.Options{
-		Self:     fleet.Member{ID: self, Version: o.Version, Started: time.Now().UTC(), Lanes: o.Lanes, Keyless: keyless},
+		Self:     fleet.Member{ID: self, Version: o.Version, Started: time.Now().UTC(), Lanes: o.Lanes, Keyless: keyless, Restricted: restricted},
 		Revision: registry.Revision, Changed: registry.Changed, Logger: o.Logger,
 		Restore: func(ctx context.Context) error {
 			_, err := topology.Bucket(o.Names.ReplicasBucket()).Ensure(ctx, js)

@@ -84,6 +84,12 @@ func TestAUserWhoMayNotServeOrderedEndpointsIsWarned(t *testing.T) {
 		t.Errorf("it does not say that it cannot serve ordered endpoints: %s", log)
 	}
 	works(t, s, r)
+	_, stderr, code := cliWith(t, append(environment(), operator...), `endpoints:
+- {tenant: acme, id: ledger, url: "https://ledger.example.com/", events: [ledger], ordered: true}
+`, "endpoint", "apply", "-f", "-")
+	if code != 0 || !strings.Contains(stderr, "streams permissions worker --ordered") {
+		t.Errorf("apply of an ordered endpoint: exit code %d, it does not say that nobody may serve it: %s", code, stderr)
+	}
 }
 
 // works checks that a replica with just the rights that it has delivers, and
