@@ -26,7 +26,7 @@ func (s *Store) Old(ctx context.Context) (func(secret.Secret) bool, error) {
 		return nil, errors.New("no replica has announced a key to seal with: start one that has master keys")
 	}
 	if own := s.ring.Sealer(); s.ring != nil && own != sealer {
-		return nil, fmt.Errorf("the key in use has the id %s, and the first of these master keys %s: start the replicas with these keys in this order first", sealer.ID(), own.ID())
+		return nil, fmt.Errorf("the key in use has the id %s, and the first of JETHOOK_MASTER_KEYS %s: start the replicas with these keys, in this order, first", sealer.ID(), own.ID())
 	}
 	return func(s secret.Secret) bool { return s.KeyID() != sealer.ID() }, nil
 }

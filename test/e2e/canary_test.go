@@ -65,7 +65,7 @@ func (p *planted) table() canaries {
 		{"a value that was refused", &p.refused, nil},
 		{"a secret in a document that is broken", &p.brokenSecret, []string{inBucket, onDisk}},
 		{"the query string of a document that is broken", &p.brokenQuery, []string{inBucket, onDisk}},
-		{"a query string", &p.query, []string{inCommand, whenAsked, inBucket, onDisk, onWire}},
+		{"a query string", &p.query, []string{whenAsked, inBucket, onDisk, onWire}},
 		{"an ordinary header of an endpoint", &p.ordinary, []string{inCommand, whenAsked, inBucket, onDisk, onWire}},
 		{"a payload", &p.payload, []string{inLetter, inStream, onDisk, onWire}},
 		{"a header of an event", &p.ceHeader, []string{inLetter, inStream, onDisk, onWire}},
