@@ -209,12 +209,14 @@ func http2Beasts() []beast {
 			h.forever(func() error { return h.WriteData(h.stream, false, []byte(kib)) })
 		}, "", 200},
 		{"HTTP/2, speaks HTTP/1", func(h *h2) { say(h.conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"); <-h.gone }, Protocol, 0},
+		// Behind the request: read before it, it ends the connection, and net/http
+		// does not say why.
+		{"HTTP/2, a setting out of bounds", then(func(h *h2) error { return h.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1}) }), Protocol, 0},
 		{"HTTP/2, garbage", func(h *h2) { h.forever(func() error { _, err := io.WriteString(h.conn, kib); return err }) }, Protocol, 0},
 	}
 	beasts := []beast{
 		{"HTTP/2, a window of 0 for ever", overHTTP2(hold, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}), Timeout, 0},
 		{"HTTP/2, no streams allowed", overHTTP2(hold, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 0}), Timeout, 0},
-		{"HTTP/2, a setting out of bounds", overHTTP2(hold, http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1}), Protocol, 0},
 		{"HTTP/2 never begun", overTLS(func(_ context.Context, c net.Conn) { untilClosed(c) }, "h2"), Timeout, 0},
 	}
 	for _, l := range list {
