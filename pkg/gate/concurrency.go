@@ -9,9 +9,18 @@ const (
 	// halving is the time within which a limit is halved once at most: what
 	// fails together says one thing.
 	halving = 100 * time.Millisecond
-	// patience is how long a fresh delivery waits for others to end. It is
-	// short, because it waits in a slot.
+	// patience is how long a fresh delivery may expect to wait for others to end.
+	// It is short, because it waits in a slot.
 	patience = 20 * time.Millisecond
+	// longest is how long it waits before it gives the expectation up. It is longer,
+	// because a machine that halts for some milliseconds halts everything, and to
+	// hold all that waits then would double the work.
+	longest = 5 * patience
+	// memory is over about how many ends their pace is taken: over few, a hiccup
+	// of a millisecond looks like an endpoint that became slow.
+	memory = 32
+	// startEnds is how many ends the guess is worth with which that begins.
+	startEnds = 1
 )
 
 // concurrency learns how many attempts at a time an endpoint bears, and how
@@ -28,11 +37,12 @@ type concurrency struct {
 	full    instant // since when nothing more could go; 0: something can
 	last    instant // when the last attempt ended
 	between instant // mean time from one end to the next while full
+	ends    int     // that it is the mean of, up to memory
 }
 
 // begin starts to learn from a limit on.
 func (c *concurrency) begin(limit int) {
-	*c = concurrency{limit: float64(limit), between: patience / instant(limit)}
+	*c = concurrency{limit: float64(limit), between: patience / instant(limit), ends: startEnds}
 }
 
 // refused notes that there was no room for one more.
@@ -48,17 +58,18 @@ func (c *concurrency) refused(at instant, byLimit bool) {
 // ended notes the end of an attempt.
 func (c *concurrency) ended(at instant) {
 	if c.full != 0 {
-		c.between += (max(0, at-max(c.last, c.full)) - c.between) / 4
+		c.ends = min(c.ends+1, memory)
+		c.between += (max(0, at-max(c.last, c.full)) - c.between) / instant(c.ends)
 	}
 	c.last = at
 	c.pardon = max(0, c.pardon-1)
 }
 
 // worthwhile reports whether the one behind so many others can expect its turn
-// before its patience ends.
+// before its patience ends. That nothing has ended for some milliseconds says
+// little of the endpoint, and much of a machine with other things to do.
 func (c *concurrency) worthwhile(at instant, others int) bool {
-	pace := max(c.between, at-max(c.last, c.full))
-	return instant(others+1)*pace <= patience
+	return at-max(c.last, c.full) <= patience && instant(others+1)*c.between <= patience
 }
 
 // learn lets the limit follow what an attempt says. Those that go on are

@@ -54,8 +54,8 @@ func newGate(s *Set, t *tenant, terms Terms) *Gate {
 }
 
 // Enter asks leave for one delivery. Go must be followed by Done. When others
-// are in the way that can be expected to end within some milliseconds, it waits
-// for that, 20 ms at most; it never waits for the rate or for an endpoint that
+// are in the way that can be expected to end within 20 ms, it waits for that,
+// 100 ms at most; it never waits for the rate or for an endpoint that
 // is slow.
 func (g *Gate) Enter(ctx context.Context) Leave {
 	g.mu.Lock()
@@ -65,7 +65,7 @@ func (g *Gate) Enter(ctx context.Context) Leave {
 	if w == nil {
 		return leave
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(longest)
 	defer timer.Stop()
 	switch n := g.await(ctx, w, timer.C); {
 	case n > 0:
