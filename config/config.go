@@ -16,6 +16,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/egress"
 	"jethook/pkg/natsconn"
 	"jethook/pkg/nearest"
@@ -44,6 +45,7 @@ type Config struct {
 	MasterKeys      secret.Secret `split_words:"true" desc:"keys that seal secrets, separated by commas: the first seals, all open; when unset, those in the file master-keys in the data directory, if secrets are sealed with them"`
 	TenantEndpoints int           `split_words:"true" default:"10000" desc:"endpoints that a tenant can have; 0 is no limit"`
 	TenantRate      float64       `split_words:"true" default:"0" desc:"deliveries of one tenant that are first attempted a second, by all replicas of a lane together; 0 is no limit"`
+	AttemptLog      attempt.Level `split_words:"true" default:"all" desc:"attempts that are logged: all, failures, or off, without which jethook audit knows nothing"`
 	LogLevel        zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn or error"`
 	LogFormat       string        `split_words:"true" default:"" desc:"json or console; console on a terminal when unset"`
 	ShutdownGrace   time.Duration `split_words:"true" default:"25s" desc:"how long running attempts may take to finish after SIGTERM"`
@@ -93,6 +95,7 @@ func (c Config) Validate() error {
 	check(c.TenantEndpoints >= 0 && c.TenantEndpoints <= 1_000_000, "TENANT_ENDPOINTS", fmt.Sprint(c.TenantEndpoints), "must be 0 to 1000000, where 0 is no limit")
 	// Asked for in the affirmative, because NaN is in no range.
 	check(c.TenantRate >= 0 && c.TenantRate <= 1_000_000, "TENANT_RATE", fmt.Sprint(c.TenantRate), "must be 0 to 1000000 a second, where 0 is no limit")
+	check(slices.Contains([]attempt.Level{attempt.All, attempt.Failures, attempt.Off}, c.AttemptLog), "ATTEMPT_LOG", string(c.AttemptLog), "must be all, failures or off")
 	check(c.LogLevel >= zerolog.TraceLevel && c.LogLevel <= zerolog.ErrorLevel, "LOG_LEVEL", c.LogLevel.String(), "must be "+levels)
 	check(slices.Contains([]string{"", "json", "console"}, c.LogFormat), "LOG_FORMAT", c.LogFormat, "must be json or console")
 	check(c.ShutdownGrace >= 0 && c.ShutdownGrace <= time.Hour, "SHUTDOWN_GRACE", c.ShutdownGrace.String(), "must be 0 to 1h")

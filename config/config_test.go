@@ -47,7 +47,7 @@ func load(t *testing.T, variables ...string) Config {
 
 var defaults = Config{
 	Namespace: "webhooks", HTTPAddr: "127.0.0.1:8080", DataDir: "./data", NATSListen: "127.0.0.1:4222", NATSSync: "always",
-	StreamReplicas: 1, MaxInFlight: 256, TenantEndpoints: 10_000, LogLevel: zerolog.InfoLevel, ShutdownGrace: 25 * time.Second,
+	StreamReplicas: 1, MaxInFlight: 256, TenantEndpoints: 10_000, AttemptLog: "all", LogLevel: zerolog.InfoLevel, ShutdownGrace: 25 * time.Second,
 }
 
 func TestDefaults(t *testing.T) {
@@ -95,6 +95,7 @@ var contract = []struct {
 	{"JETHOOK_MASTER_KEYS", "", aKey, func(c *Config) { c.MasterKeys = aKey }},
 	{"JETHOOK_TENANT_ENDPOINTS", "10000", "0", func(c *Config) { c.TenantEndpoints = 0 }},
 	{"JETHOOK_TENANT_RATE", "0", "12.5", func(c *Config) { c.TenantRate = 12.5 }},
+	{"JETHOOK_ATTEMPT_LOG", "all", "failures", func(c *Config) { c.AttemptLog = "failures" }},
 	{"JETHOOK_LOG_LEVEL", "info", "debug", func(c *Config) { c.LogLevel = zerolog.DebugLevel }},
 	{"JETHOOK_LOG_FORMAT", "", "console", func(c *Config) { c.LogFormat = "console" }},
 	{"JETHOOK_SHUTDOWN_GRACE", "25s", "1m", func(c *Config) { c.ShutdownGrace = time.Minute }},

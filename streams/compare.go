@@ -27,10 +27,7 @@ func (t Topology) compare(ctx context.Context, js jetstream.JetStream) (steps []
 			missing[want.Name] = true
 			all = append(all, Difference{Name: want.Name, Action: Create})
 			steps = append(steps, step{"create stream", want.Name, func(ctx context.Context) error {
-				// Creating what somebody just made the same way succeeds; what was
-				// made another way is not overwritten.
-				_, err := js.CreateStream(ctx, want)
-				return err
+				return createStream(ctx, js, want)
 			}})
 			continue
 		}
@@ -52,6 +49,32 @@ func (t Topology) compare(ctx context.Context, js jetstream.JetStream) (steps []
 	}
 	return steps, all, nil
 }
+
+// leastBytes is down to what a stream that may drop its oldest is made smaller
+// where the server has no room for its definition.
+const leastBytes = 64 << 20
+
+// createStream creates a stream. Creating what somebody just made the same way
+// succeeds; what was made another way is not overwritten. The server reserves what
+// a stream may take: where that is too much, one that may drop its oldest gets less.
+func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	for {
+		_, err := js.CreateStream(ctx, want)
+		api, answered := errors.AsType[*jetstream.APIError](err)
+		full := answered && (api.ErrorCode == codeNoStorage || api.ErrorCode == codeNoResources)
+		if !full || want.Discard != jetstream.DiscardOld || want.MaxBytes <= leastBytes {
+			return err
+		}
+		want.MaxBytes /= 2
+	}
+}
+
+// The codes with which the server says that it has no room for a stream: in its
+// storage, or under the account's limits.
+const (
+	codeNoStorage   jetstream.ErrorCode = 10047
+	codeNoResources jetstream.ErrorCode = 10002
+)
 
 func streamConfig(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamConfig, error) {
 	var s jetstream.Stream
@@ -111,8 +134,9 @@ func compareStream(have, want jetstream.StreamConfig) (all []Difference, updated
 	// A stream that discards its oldest message drops what is still to be
 	// delivered once it is full, and nobody hears of it. Age alone does not:
 	// of events and dead letters it is the promise, of deliveries never.
+	// What was attempted is there to be looked at: the oldest may go.
 	limit := Keep
-	if have.Discard == jetstream.DiscardOld && !strings.HasPrefix(want.Name, "KV_") {
+	if have.Discard == jetstream.DiscardOld && want.MaxBytes <= 0 && !strings.HasPrefix(want.Name, "KV_") {
 		limit = Conflict
 	}
 	age := Keep

@@ -72,6 +72,9 @@ func (n Names) Deliveries() string { return strings.ToUpper(n.namespace) + "_DEL
 // DeadLetters returns the name of the stream of dead letters.
 func (n Names) DeadLetters() string { return strings.ToUpper(n.namespace) + "_DLQ" }
 
+// Attempts returns the name of the stream of attempts.
+func (n Names) Attempts() string { return strings.ToUpper(n.namespace) + "_ATTEMPTS" }
+
 // EndpointsBucket returns the name of the bucket of endpoint documents.
 func (n Names) EndpointsBucket() string { return n.namespace + "_endpoints" }
 
@@ -122,6 +125,15 @@ func (n Names) Scheduled(tenant, endpoint, eventID, origin string) string {
 	return n.namespace + ".scheduled." + tenant + "." + endpoint + "." + eventID + "." + origin
 }
 
+// ParseScheduled takes the subject of a delivery's schedule apart.
+func (n Names) ParseScheduled(subject string) (tenant, endpoint string, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 6 || tokens[0] != n.namespace || tokens[1] != "scheduled" {
+		return "", "", fmt.Errorf("subject %q is not %s.scheduled.<tenant>.<endpoint>.<event id>.<origin>", subject, n.namespace)
+	}
+	return tokens[2], tokens[3], checkNames(subject, tokens[2:4])
+}
+
 // ParseDelivery takes the subject of a delivery apart.
 func (n Names) ParseDelivery(subject string) (lane, tenant, endpoint string, err error) {
 	tokens := strings.Split(subject, ".")
@@ -158,6 +170,16 @@ func (n Names) ParseHeld(subject string) (tenant, endpoint string, kind Kind, er
 	}
 	return tokens[2], tokens[3], Kind(tokens[4]), checkNames(subject, tokens[2:])
 }
+
+// Attempt returns the subject of the records of an endpoint's attempts. "*"
+// stands for any tenant or endpoint in a filter.
+func (n Names) Attempt(tenant, endpoint string) string {
+	return n.namespace + ".attempts." + tenant + "." + endpoint
+}
+
+// Ledger returns the subject of a part of the ledger. "*" stands for all parts in
+// a filter.
+func (n Names) Ledger(part string) string { return n.namespace + ".ledger." + part }
 
 // OrderedState returns the subject of what an ordered endpoint remembers of the
 // event that it is at. Its second token cannot be the name of a tenant.

@@ -17,6 +17,7 @@ func (g *grants) worker(ordered bool) {
 	g.allow("acknowledge, hand back and keep them", append(replies("ACK", events, fanout), replies("ACK", deliveries, "*")...)...)
 	g.allow("store what comes of them",
 		g.namespace+".deliveries.>", g.namespace+".scheduled.>", g.namespace+".held.>", g.namespace+".dlq.>")
+	g.allow("log attempts", g.namespace+".attempts.>", g.namespace+".ledger.>")
 	g.allow("read the body of an event that is too large for its delivery", api("DIRECT.GET", events))
 	g.allow("feed back what is held",
 		api("CONSUMER.CREATE", deliveries, "*", g.namespace, "held", ">"),
@@ -52,6 +53,11 @@ func (g *grants) reader() {
 		api("CONSUMER.CREATE", dead, "*", g.namespace, "dlq", ">"),
 		api("CONSUMER.MSG.NEXT", dead, "*"), api("CONSUMER.DELETE", dead, "*"))
 	g.allow("show a dead letter, the body of which may be in the event only", api("DIRECT.GET", dead), api("DIRECT.GET", events))
+	g.allow("read the attempt log",
+		api("CONSUMER.CREATE", g.Attempts(), "*", g.namespace, "attempts", ">"),
+		api("CONSUMER.CREATE", g.Attempts(), "*", g.namespace, "ledger", ">"),
+		api("CONSUMER.MSG.NEXT", g.Attempts(), "*"), api("CONSUMER.DELETE", g.Attempts(), "*"))
+	g.allow("find where a delivery waits", api("DIRECT.GET", deliveries))
 }
 
 // operator grants what the commands need that change something, beside what a
@@ -62,7 +68,7 @@ func (g *grants) operator() {
 	g.allow("store dead letters as deliveries", g.namespace+".deliveries.>", g.ReplayMark("*"))
 	g.allow("remove the mark of a replay that is finished", api("STREAM.MSG.DELETE", deliveries))
 	g.allow("remove dead letters", api("STREAM.MSG.DELETE", dead), api("STREAM.MSG.GET", dead), api("STREAM.PURGE", dead))
-	g.allow("discard what waits for an endpoint that is removed", api("STREAM.PURGE", deliveries))
+	g.allow("discard what waits for an endpoint that is removed", api("STREAM.PURGE", deliveries), g.Ledger("0"))
 }
 
 // provisioner grants what `jethook streams apply` does, to what jethook defines

@@ -191,17 +191,17 @@ func showLetter(a *app, l deadletter.Letter) error {
 	for _, name := range slices.Sorted(maps.Keys(l.Headers)) {
 		fmt.Fprintf(a.Out, "%s: %s\n", plain(name), plain(l.Headers[name]))
 	}
-	fmt.Fprintf(a.Out, "\n%s\n", payloadText(l))
+	fmt.Fprintf(a.Out, "\n%s\n", payloadText(l.Payload, l.PayloadBase64))
 	return nil
 }
 
 // payloadText gives the payload for reading: JSON indented, text as it is.
-func payloadText(l deadletter.Letter) string {
-	if l.PayloadBase64 != nil {
-		return fmt.Sprintf("(%d bytes that are no text; --json prints them in base64)", len(l.PayloadBase64))
+func payloadText(payload json.RawMessage, other []byte) string {
+	if other != nil {
+		return fmt.Sprintf("(%d bytes that are no text; --json prints them in base64)", len(other))
 	}
 	var value any
-	if json.Unmarshal(l.Payload, &value) != nil {
+	if json.Unmarshal(payload, &value) != nil {
 		return "(no payload)"
 	}
 	if s, ok := value.(string); ok {
@@ -211,7 +211,7 @@ func payloadText(l deadletter.Letter) string {
 		}
 		return strings.Join(lines, "\n")
 	}
-	return printableJSON(l.Payload)
+	return printableJSON(payload)
 }
 
 type dlqStatsCmd struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/hold"
 	"jethook/streams"
@@ -134,7 +135,9 @@ func (x *discarding) run(ctx context.Context) error {
 		return err
 	}
 	x.app.awaitReplicas(ctx, x.client)
-	err = x.untilQuiet(ctx)
+	if err = x.account(ctx); err == nil {
+		err = x.untilQuiet(ctx)
+	}
 	if err == nil {
 		err = x.store.Remove(ctx, name)
 	}
@@ -186,6 +189,11 @@ func (x *discarding) untilQuiet(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// account keeps that what is missing was discarded, before it is.
+func (x *discarding) account(ctx context.Context) error {
+	return attempt.NewStore(x.client.JS, x.client.Names).Discard(ctx, x.endpoint.Tenant, x.endpoint.ID)
 }
 
 func (x *discarding) once(ctx context.Context) (uint64, error) {

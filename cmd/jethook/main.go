@@ -33,6 +33,9 @@ type cli struct {
 	Publish  publishCmd  `cmd:"" help:"Publish an event."`
 	Endpoint endpointCmd `cmd:"" help:"Manage endpoints."`
 	Lane     laneCmd     `cmd:"" help:"Look at lanes and remove them."`
+	Event    eventCmd    `cmd:"" help:"Look at an event: who gets it, every attempt, where each delivery stands."`
+	Attempts attemptsCmd `cmd:"" help:"Read the attempt log."`
+	Audit    auditCmd    `cmd:"" help:"Account for every delivery of a span of time."`
 	Dlq      dlqCmd      `cmd:"" help:"Look at dead letters."`
 	Replay   replayCmd   `cmd:"" help:"Send dead letters again."`
 	Secrets  secretsCmd  `cmd:"" help:"Make keys, and seal secrets anew."`

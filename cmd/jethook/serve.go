@@ -107,7 +107,7 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
 		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
-		Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Logger: log,
+		AttemptLog: c.AttemptLog, Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Logger: log,
 	}, nil
 }
 

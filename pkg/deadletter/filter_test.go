@@ -176,9 +176,10 @@ func TestListStopsAtTheEndOfItsBeginning(t *testing.T) {
 
 func TestListLeavesNoConsumerBehind(t *testing.T) {
 	w := newWorld(t, setting{})
-	w.fill(2*scanBatch+1, 10, "acme/crm", "acme/shop")
-	if n := len(w.list(Filter{})); n != 2*scanBatch+1 {
-		t.Errorf("listed %d", n)
+	const n = 1001 // more than two fetches
+	w.fill(n, 10, "acme/crm", "acme/shop")
+	if got := len(w.list(Filter{})); got != n {
+		t.Errorf("listed %d", got)
 	}
 	for _, err := range w.store.All(w.ctx, Filter{}) {
 		if err != nil {

@@ -3,11 +3,11 @@ package deadletter
 import (
 	"encoding/json"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
 	"jethook/pkg/delivery"
+	"jethook/pkg/event"
 	"jethook/streams"
 )
 
@@ -100,15 +100,4 @@ func (o *open) decode(names streams.Names) error {
 	return nil
 }
 
-// setPayload puts the body where it loses nothing.
-func (l *Letter) setPayload(body []byte) {
-	switch {
-	case !utf8.Valid(body):
-		l.PayloadBase64 = body
-	case json.Valid(body):
-		l.Payload = body
-	default:
-		text, _ := json.Marshal(string(body)) // a string can always be encoded
-		l.Payload = text
-	}
-}
+func (l *Letter) setPayload(body []byte) { l.Payload, l.PayloadBase64 = event.Payload(body) }

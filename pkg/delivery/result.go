@@ -16,6 +16,19 @@ type Result struct {
 	RetryAfter time.Duration
 	Disable    bool // the response asked to disable the endpoint
 	Abort      bool // the response asked not to try this message again
+
+	// What follows is for the attempt log alone.
+
+	Parts    Parts
+	Request  map[string]string // headers of one that was sent and did not do well, *** for what may be a credential
+	Response map[string]string // headers of an allow list, with the request's credentials struck out
+	Body     string            // the beginning of the response's, likewise, on one line
+}
+
+// Parts says how long parts of an attempt took; those that there were not are 0.
+type Parts struct {
+	DNS, Connect, TLS time.Duration
+	FirstByte         time.Duration // from the request being written to the first byte of the answer
 }
 
 // Fault says why an attempt brought no complete response.

@@ -35,6 +35,10 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err := countDial(ctx); err != nil {
 		return nil, err
 	}
+	if f := followOf(ctx); f != nil {
+		f.clocks.dials()
+		defer f.clocks.dialed()
+	}
 	if d.proxy == nil {
 		return metered(d.direct(ctx, network, address))
 	}
@@ -68,6 +72,9 @@ func (d *dialer) direct(ctx context.Context, network, address string) (net.Conn,
 func (d *dialer) control(ctx context.Context, network, address string, _ syscall.RawConn) error {
 	if network != "tcp4" && network != "tcp6" {
 		return fmt.Errorf("network %s: %w", network, &BlockedError{})
+	}
+	if f := followOf(ctx); f != nil {
+		f.clocks.resolved()
 	}
 	// What cannot be parsed is denied: ":80" has no address here, and the
 	// system would connect it to the machine itself.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // MaxBody is how much of a response body is read and kept.
@@ -28,6 +29,16 @@ type Response struct {
 	Body      []byte // at most MaxBody
 	Truncated bool   // there was more, which was not read
 	Proto     string // such as HTTP/1.1
+	Timing    Timing // of the parts that there were, also where the exchange failed
+}
+
+// Timing says how long parts of an exchange took. Those that there were not are
+// 0: on a connection that was kept alive there is only FirstByte.
+type Timing struct {
+	DNS       time.Duration // to look the name up
+	Connect   time.Duration // to the first address that answered, or through the proxy
+	TLS       time.Duration // handshake
+	FirstByte time.Duration // from the request being written to the first byte of the answer
 }
 
 // identity is shared by all requests; net/http only reads it.
@@ -76,9 +87,11 @@ func (c *Client) do(req *http.Request, transport *http.Transport) (Response, err
 	defer follow.end()
 	res, err := roundTrip(transport, req)
 	if err != nil {
-		return Response{}, failure(req, 0, err)
+		return Response{Timing: follow.timing()}, failure(req, 0, err)
 	}
-	return receive(req, res)
+	out, err := receive(req, res)
+	out.Timing = follow.timing()
+	return out, err
 }
 
 func unsent(req *http.Request, err error) (Response, error) {

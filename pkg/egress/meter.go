@@ -76,11 +76,13 @@ func (m *meter) end() {
 	m.left = min(m.left, spare+m.exchanges*allowance)
 }
 
-// follow knows the connection that an exchange is on, and counts its dials.
+// follow knows the connection that an exchange is on, counts its dials, and
+// notes how long its parts take.
 type follow struct {
-	dials atomic.Int32
-	on    *meter
-	trace httptrace.ClientTrace
+	dials  atomic.Int32
+	on     *meter
+	trace  httptrace.ClientTrace
+	clocks clocks
 }
 
 // followKey is the context key of an exchange's *follow.
@@ -88,13 +90,22 @@ type followKey struct{}
 
 func withFollow(req *http.Request) (*follow, *http.Request) {
 	f := &follow{}
-	f.trace.GotConn = f.got
+	f.trace = httptrace.ClientTrace{GotConn: f.got, WroteRequest: f.clocks.wrote, GotFirstResponseByte: f.clocks.answered,
+		TLSHandshakeStart: f.clocks.shakes, TLSHandshakeDone: f.clocks.shook}
 	ctx := context.WithValue(req.Context(), followKey{}, f)
 	return f, req.WithContext(httptrace.WithClientTrace(ctx, &f.trace))
 }
 
+func (f *follow) timing() Timing { return f.clocks.timing() }
+
+// followOf returns the follow of the exchange that a dial is for.
+func followOf(ctx context.Context) *follow {
+	f, _ := ctx.Value(followKey{}).(*follow)
+	return f
+}
+
 func countDial(ctx context.Context) error {
-	if f, ok := ctx.Value(followKey{}).(*follow); ok && f.dials.Add(1) > maxDials {
+	if f := followOf(ctx); f != nil && f.dials.Add(1) > maxDials {
 		return errRedials
 	}
 	return nil

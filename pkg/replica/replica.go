@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/deadletter"
 	"jethook/pkg/egress"
 	"jethook/pkg/embedded"
@@ -41,6 +42,7 @@ type Options struct {
 	Egress         egress.Options // what deliveries may reach, and how
 	TenantLimit    int            // endpoints that a tenant can have; 0: no limit
 	TenantRate     float64        // first attempts a second that a tenant can have; 0: no limit
+	AttemptLog     attempt.Level  // what of the attempts is logged; empty is all
 	MasterKeys     *secret.Ring   // seal and open secrets; nil: none are configured
 	FoundKeys      *secret.Ring   // take their place where secrets are sealed with them
 	Grace          time.Duration  // for running attempts at a stop
@@ -129,11 +131,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	client := egress.New(o.Egress)
 	undo.add("HTTP client", func() error { client.Close(); return nil })
+	attempts := attempt.NewWriter(attempt.Options{
+		JetStream: js, Names: o.Names, Level: o.AttemptLog, Replica: self, Counter: metrics, Logger: o.Logger,
+	})
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
-		Restore: restore, Metrics: metrics, Logger: o.Logger,
+		Restore: restore, Log: attempts, Metrics: metrics, Logger: o.Logger,
 	})
 	where.HTTP, err = serveHTTP(ctx, o, nc, registry, w, metrics, &undo)
 	if err != nil {

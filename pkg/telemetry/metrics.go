@@ -27,6 +27,8 @@ type Metrics struct {
 	held        prometheus.Counter
 	tenantWaits prometheus.Counter
 	holding     prometheus.Gauge
+	logged      prometheus.Counter
+	unlogged    prometheus.Counter
 	delivered   prometheus.Counter // of attempts, resolved once for the common case
 	matched     prometheus.Counter // of events, likewise
 	succeeded   prometheus.Observer
@@ -72,6 +74,8 @@ func NewMetrics(version string) *Metrics {
 	m.held = counter("jethook_held_deliveries_total", "Deliveries held because their endpoint could not have them then.").WithLabelValues()
 	m.tenantWaits = counter("jethook_tenant_waits_total", "Deliveries whose first attempt had to wait because their tenant was above its rate.").WithLabelValues()
 	m.holding = gauge("jethook_holding", "Deliveries that are held in NATS, for all replicas, seconds ago.").WithLabelValues()
+	m.logged = counter("jethook_attempt_log_records_total", "Lines of the attempt log and the ledger that were stored.").WithLabelValues()
+	m.unlogged = counter("jethook_attempt_log_lost_total", "Lines of the attempt log and the ledger that NATS did not store in time; they are missing there.").WithLabelValues()
 	m.precreate()
 	return m
 }
@@ -124,6 +128,12 @@ func (m *Metrics) Delivered(after time.Duration, replay bool) {
 func (m *Metrics) DeadLetter(reason delivery.Reason) {
 	m.deadLetters.WithLabelValues(string(reason)).Inc()
 }
+
+// AttemptsLogged counts lines of the attempt log that were stored.
+func (m *Metrics) AttemptsLogged(n int) { m.logged.Add(float64(n)) }
+
+// AttemptsLost counts those that were not.
+func (m *Metrics) AttemptsLost(n int) { m.unlogged.Add(float64(n)) }
 
 // StoreFailed counts a publish that NATS did not take.
 func (m *Metrics) StoreFailed() { m.storeFailed.Inc() }

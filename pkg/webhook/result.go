@@ -55,6 +55,39 @@ func describe(r egress.Response) string {
 	return cut(text)
 }
 
+// shown is how much of a response's body may be shown anywhere. A credential that
+// is cut in two at its end is beyond what is.
+const shown = 4 << 10
+
+// strike strikes out of an answer what the request held of credentials, and cuts
+// its body to what may be shown.
+func strike(res *egress.Response, of *endpoint.Parsed, authorization string) {
+	res.Body = res.Body[:min(len(res.Body), shown)]
+	if of.Target.RawQuery == "" && len(of.Header) == 0 && authorization == "" {
+		return // as most are, and this is for every attempt
+	}
+	secrets := credentials(of, authorization)
+	res.Body = hide(res.Body, secrets)
+	for _, values := range res.Header {
+		for i := range values {
+			values[i] = string(hide([]byte(values[i]), secrets))
+		}
+	}
+}
+
+// excerpt returns the beginning of a body on one line.
+func excerpt(body []byte) string {
+	const most = 512
+	if len(body) == 0 {
+		return ""
+	}
+	text := printable(body)
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
 // credentials returns the texts of a request that a receiver could give away by
 // repeating them. Keys that sign are not among them: they are never sent.
 func credentials(of *endpoint.Parsed, authorization string) []string {

@@ -57,15 +57,20 @@ func (s *Sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint
 		return delivery.Result{At: start, Fault: delivery.FaultInvalidRequest,
 			Error: fmt.Sprintf("the body has %d bytes, and the endpoint takes at most %d (max_body)", n, ep.MaxBody)}
 	}
-	res, with, err := s.exchange(ctx, d, of, start)
-	r := delivery.Result{At: start, Duration: time.Since(start), Status: res.Status}
+	x, err := s.exchange(ctx, d, of, start)
+	res := x.answer
+	r := delivery.Result{At: start, Duration: time.Since(start), Status: res.Status, Parts: delivery.Parts(res.Timing)}
+	// Receivers like to repeat what they refuse, and answers are shown and stored.
+	strike(&res, of, x.authorization)
+	r.Response, r.Body = shownResponse(res.Header), excerpt(res.Body)
+	if err != nil || r.Status < 200 || r.Status > 299 { // nobody asks how a request was that did well
+		r.Request = shownRequest(x.sent)
+	}
 	if err != nil {
 		r.Fault, r.Error = fault(err)
 		return r
 	}
 	if r.Status < 200 || r.Status > 299 {
-		// Receivers like to repeat what they refuse, and errors are shown and stored.
-		res.Body = hide(res.Body, credentials(of, with))
 		r.Error = describe(res)
 		r.RetryAfter, _ = retry.RetryAfter(res.Header.Get("Retry-After"), res.Header.Get("Date"), start.Add(r.Duration))
 	}
@@ -78,17 +83,25 @@ func (s *Sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint
 	return r
 }
 
+// exchanged is what was sent last, and what came back.
+type exchanged struct {
+	authorization string
+	sent          http.Header // nil when nothing was
+	answer        egress.Response
+}
+
 // exchange sends the request, and once more where the receiver refuses a token
 // that a new one may take the place of: it may have been revoked before its end.
-// with is the Authorization that was sent last.
-func (s *Sender) exchange(ctx context.Context, d *delivery.Delivery, of *endpoint.Parsed, at time.Time) (res egress.Response, with string, err error) {
+func (s *Sender) exchange(ctx context.Context, d *delivery.Delivery, of *endpoint.Parsed, at time.Time) (x exchanged, err error) {
 	for again := of.Auth != nil && of.Auth.OAuth2 != nil; ; again = false {
-		if with, err = s.authorization(ctx, of.Auth); err != nil {
-			return egress.Response{}, "", err
+		if x.authorization, err = s.authorization(ctx, of.Auth); err != nil {
+			return exchanged{}, err
 		}
-		res, err = s.send(s.request(ctx, d, of, at, with), of.TLS)
-		if err != nil || res.Status != http.StatusUnauthorized || !again || !s.tokens.refused(of.Auth.OAuth2, strings.TrimPrefix(with, bearer)) {
-			return res, with, err
+		req := s.request(ctx, d, of, at, x.authorization)
+		x.sent = req.Header
+		x.answer, err = s.send(req, of.TLS)
+		if err != nil || x.answer.Status != http.StatusUnauthorized || !again || !s.tokens.refused(of.Auth.OAuth2, strings.TrimPrefix(x.authorization, bearer)) {
+			return x, err
 		}
 	}
 }

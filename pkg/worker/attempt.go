@@ -81,7 +81,7 @@ func (w *Worker) attempt(e entry, d *delivery.Delivery, waitID string) bool {
 		w.opened(e.ep, e.gate.Why(), result)
 	}
 	verdict, state := d.After(result, terms(e.ep), rand.Float64)
-	w.metrics.Attempt(verdict.Outcome, result)
+	w.attempted(made{d, result, verdict, state, false})
 	d.State = state
 	if verdict.Disable {
 		w.disableAsked(e.ep, result)
@@ -126,7 +126,7 @@ func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delive
 	if err != nil {
 		return w.unsettled(d, err)
 	}
-	w.metrics.DeadLetter(reason)
+	w.died(d, reason)
 	return true
 }
 

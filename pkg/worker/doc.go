@@ -15,6 +15,7 @@
 //	outbox     stores deliveries and dead letters until NATS has them
 //	message    acks or hands back: the one place where that is decided
 //	naks       sends delayed naks in bursts
+//	record     tells of what was attempted
 //	gates      asks the endpoint's gate, and tells the fleet when one opens
 //	tenant     asks the tenant's rate
 //	held       stores what may not go now where it waits for its endpoint

@@ -49,6 +49,9 @@ func (w *Worker) event(m *message) {
 	}
 	matched := w.endpoints.Match(tenant, eventType)
 	endpoints := unordered(matched, m.seq)
+	e := event.New(event.Message{Tenant: tenant, Type: eventType,
+		Header: m.Headers(), Body: m.Data(), Seq: m.seq, Time: m.stored})
+	w.logMatched(&e, m, matched)
 	if len(endpoints) == 0 {
 		result := "unmatched"
 		if len(matched) > 0 {
@@ -58,8 +61,6 @@ func (w *Worker) event(m *message) {
 		w.finish(m, true)
 		return
 	}
-	e := event.New(event.Message{Tenant: tenant, Type: eventType,
-		Header: m.Headers(), Body: m.Data(), Seq: m.seq, Time: m.stored})
 	switch {
 	case m.handed >= poisonous:
 		w.finish(m, w.poisonEvent(e, endpoints))
@@ -110,12 +111,14 @@ func (w *Worker) ending(m *message, lane string) bool {
 // unordered returns the endpoints without those that get the event at sequence
 // seq in order, through consumers of their own.
 func unordered(endpoints []*endpoint.Endpoint, seq uint64) []*endpoint.Endpoint {
-	inOrder := func(ep *endpoint.Endpoint) bool { return ep.Ordered && seq >= ep.OrderedFrom }
+	inOrder := func(ep *endpoint.Endpoint) bool { return isOrdered(ep, seq) }
 	if !slices.ContainsFunc(endpoints, inOrder) {
 		return endpoints
 	}
 	return slices.DeleteFunc(slices.Clone(endpoints), inOrder)
 }
+
+func isOrdered(ep *endpoint.Endpoint, seq uint64) bool { return ep.Ordered && seq >= ep.OrderedFrom }
 
 // split tells endpoints whose deliveries are attempted in this lane from those
 // that are in another.

@@ -195,6 +195,7 @@ func (k *keeper) giveUpOne(ctx context.Context, ep *endpoint.Endpoint, l limit, 
 // now: by a feed, or as a probe.
 func (k *keeper) inHand(h *holding) map[uint64]bool {
 	inHand := map[uint64]bool{}
+	k.w.unlogged.addTo(inHand)
 	for _, l := range k.w.everyLane() {
 		l.pool.each(func(m *message) {
 			if m.fed {
@@ -244,7 +245,8 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 			continue
 		}
 		_, reason := l(&over[i].Delivery)
-		w.metrics.DeadLetter(reason)
+		w.died(&over[i].Delivery, reason)
 	}
+	w.attemptLog.Flush(ctx) // before they are removed from where they were held
 	return nil
 }

@@ -79,10 +79,12 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 		if !k.feedEach(ctx, h, messages, t) {
 			return time.Time{} // whatever stopped it decides what comes next
 		}
+		// What a fetch brings comes at once, ahead of what others wait for on the
+		// same connection: no more than is begun in a moment.
 		switch took := time.Since(began); {
-		case took < 50*time.Millisecond && len(messages) == size:
+		case took < 20*time.Millisecond && len(messages) == size:
 			size = min(2*size, handful, roomy(messages))
-		case took > 200*time.Millisecond:
+		case took > 80*time.Millisecond:
 			size = max(1, size/2)
 		}
 	}

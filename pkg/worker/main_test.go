@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/deadletter"
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
@@ -44,6 +45,7 @@ type world struct {
 	sender    *sender
 	letters   *deadletter.Store
 	replicas  Replicas
+	unlogged  bool // attempts are not logged, and acks wait for nothing
 	all       []*running
 }
 
@@ -147,6 +149,9 @@ func (w *world) begin(js jetstream.JetStream, slots int, grace time.Duration, ch
 	o := w.options()
 	o.JetStream, o.Restore, o.MaxInFlight = js, Restorer(js, w.topology, w.endpoints.Lanes), slots
 	o.Gates, o.Replicas = w.gates(js), w.replicas
+	if !w.unlogged {
+		o.Log = attempt.NewWriter(attempt.Options{JetStream: o.JetStream, Names: o.Names, Counter: o.Metrics, Logger: o.Logger})
+	}
 	worker := New(o)
 	worker.fetchFor = 200 * time.Millisecond // what a stop takes
 	for _, f := range change {

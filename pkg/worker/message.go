@@ -49,7 +49,7 @@ func (w *Worker) finish(m *message, settled bool) {
 	}
 	switch {
 	case !m.failed.Load():
-		w.complain(m.Ack(), "ack")
+		w.ack(m)
 	case w.attempts.Err() != nil:
 		w.handBack(m)
 	default:

@@ -22,7 +22,7 @@ func (h *head) attempt(ctx context.Context, ep *endpoint.Endpoint, g *gate.Gate)
 		h.w.opened(ep, g.Why(), result)
 	}
 	verdict, state := h.d.After(result, terms(ep), rand.Float64)
-	h.w.metrics.Attempt(verdict.Outcome, result)
+	h.w.attempted(made{&h.d, result, verdict, state, false})
 	return h.conclude(ctx, ep, verdict, state, result)
 }
 
@@ -117,7 +117,7 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 		verdict = delivery.Verdict{Outcome: delivery.Retry, Disable: verdict.Disable}
 		next = h.d.AfterProbe(result)
 	}
-	w.metrics.Attempt(verdict.Outcome, result)
+	w.attempted(made{&h.d, result, verdict, next, true})
 	over = h.conclude(ctx, ep, verdict, next, result)
 	store, cancel := context.WithTimeout(context.WithoutCancel(w.attempts), leaseBeyond)
 	defer cancel()

@@ -99,25 +99,31 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	d := s.Delivery
 	result := w.sender.Attempt(ctx, &d, ep)
 	verdict, state := d.After(result, terms(ep), rand.Float64)
-	w.metrics.Attempt(verdict.Outcome, result)
 	v := vital(result)
 	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
+	// Asked without the endpoint's patience: a failed probe does not count, so
+	// that it is never the last attempt.
+	again := failed && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry
+	if again {
+		verdict, state = delivery.Verdict{Outcome: delivery.Retry, Disable: verdict.Disable}, d.AfterProbe(result)
+	}
+	w.attempted(made{&d, result, verdict, state, true})
 	store, cancel := context.WithTimeout(w.attempts, leaseBeyond)
 	defer cancel()
 	if verdict.Outcome == delivery.Interrupted {
 		return w.fleet.Release(context.WithoutCancel(store), lease)
 	}
-	if failed && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry {
-		d.State = d.AfterProbe(result)
+	d.State = state
+	if again {
 		return w.probeFailed(store, ep, lease, s, &d, result)
 	}
-	d.State = state
 	if verdict.Disable {
 		w.disableAsked(ep, result)
 	}
 	if !w.settle(entry{w.home(ep), nil, ep}, &d, verdict, d.WaitMsgID(s.Seq)) {
 		return errors.Join(errUnsettled, w.fleet.Release(store, lease))
 	}
+	w.attemptLog.Flush(store)
 	if err := w.held.DropOne(store, s.Seq); err != nil {
 		return fmt.Errorf("remove the delivery of a probe: %w", err)
 	}

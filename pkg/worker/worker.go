@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/fleet"
@@ -98,6 +99,8 @@ type Options struct {
 	// Restore makes streams and consumers again that somebody deleted. Every
 	// event up to its consumer's floor was acked.
 	Restore func(ctx context.Context, floors map[string]uint64) error
+	// Log keeps every attempt and for whom each event is. Nil keeps nothing.
+	Log     *attempt.Writer
 	Metrics *telemetry.Metrics
 	Logger  zerolog.Logger
 }
@@ -118,6 +121,8 @@ type Worker struct {
 	fleet       *gate.Fleet
 	held        *hold.Store
 	restore     func(ctx context.Context, floors map[string]uint64) error
+	attemptLog  *attempt.Writer
+	unlogged    unlogged
 	metrics     *telemetry.Metrics
 	log         zerolog.Logger
 	oddities    zerolog.Logger // for what producers can make happen as often as they like
@@ -154,7 +159,7 @@ func New(o Options) *Worker {
 		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, tenantRate: o.TenantRate, schedules: o.Schedules,
 		endpoints: o.Endpoints, sender: checked{o.Sender}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
-		restore: o.Restore, metrics: o.Metrics, log: o.Logger,
+		restore: o.Restore, attemptLog: o.Log, metrics: o.Metrics, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
 		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, ends: make(map[string]uint64), straysEvery: straysEvery, random: rand.Float64,
 	}
@@ -211,6 +216,7 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	others.Go(func() { w.naks.run(aside) })
 	others.Go(func() { w.keepalive(aside) })
 	others.Go(func() { w.ordered.keepalive(aside) })
+	others.Go(func() { w.attemptLog.Run(aside) })
 
 	<-ctx.Done()
 	finished := make(chan struct{})

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -118,7 +122,11 @@ func (b *bench) deliver(ctx context.Context, s *system, env []string, n int) (re
 	if s.nats != nil {
 		env = append(env, s.env()...)
 	}
-	j, err := s.start(ctx, append(env, "JETHOOK_HTTP_ADDR=127.0.0.1:0"))
+	port, err := freePort(ctx)
+	if err != nil {
+		return res, err
+	}
+	j, err := s.start(ctx, append(env, "JETHOOK_HTTP_ADDR=127.0.0.1:"+port))
 	if err != nil {
 		return res, err
 	}
@@ -141,6 +149,9 @@ func (b *bench) deliver(ctx context.Context, s *system, env []string, n int) (re
 	}
 	res = result{PerSecond: float64(n) / c.Last.Sub(c.First).Seconds(), Repeated: c.Requests - int64(n)}
 	res.CPUPerEvent = (after - before) / time.Duration(n)
+	if res.Held, err = metric(ctx, port, "jethook_held_deliveries_total"); err != nil {
+		return res, err
+	}
 	if res.PeakMiB, err = j.memory("VmHWM"); err != nil {
 		return res, err
 	}
@@ -165,6 +176,26 @@ func (b *bench) requested(ctx context.Context, n int, j *process) (c counts, err
 			return c, err
 		}
 	}
+}
+
+// metric reads one of a replica's metrics that has no labels.
+func metric(ctx context.Context, port, name string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+port+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if text, found := strings.CutPrefix(lines.Text(), name+" "); found {
+			return strconv.ParseFloat(text, 64)
+		}
+	}
+	return 0, errors.Join(lines.Err(), fmt.Errorf("no metric %s", name))
 }
 
 func used(all []*process) (total time.Duration, err error) {

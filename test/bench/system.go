@@ -120,6 +120,9 @@ func (s *system) apply(ctx context.Context, lanes string, sinks ...sink) error {
 
 // start starts a replica that may deliver to the receiver.
 func (s *system) start(ctx context.Context, env []string) (*process, error) {
+	if s.name == "bare" { // without all that can be left out
+		env = append(env, "JETHOOK_ATTEMPT_LOG=off")
+	}
 	env = append(env, "JETHOOK_EGRESS_ALLOW=127.0.0.0/8", "JETHOOK_ALLOW_HTTP=true")
 	return s.bench.start(ctx, s.name+"-jethook", env, s.bench.jethook, "serve")
 }

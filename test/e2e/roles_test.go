@@ -69,8 +69,8 @@ func theTopologyIsProvisioned(t *testing.T, s *stage) {
 	if err := all.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if out := s.may(t, "provisioner", "streams", "apply"); strings.Count(out, "allow_direct") != 6 {
-		t.Errorf("not all six streams were changed: %s", out)
+	if out := s.may(t, "provisioner", "streams", "apply"); strings.Count(out, "allow_direct") != 7 {
+		t.Errorf("not all seven streams were changed: %s", out)
 	}
 	s.may(t, "reader", "streams", "check")
 }
@@ -158,7 +158,7 @@ func replicasDeliver(t *testing.T, s *stage) {
 	publishes("producer", "order.created", "--id", "o")
 	publishes("acme", "flaky.large", "--id", "f", "--raw", "--data", "@"+body)
 	publishes("acme", "bad.large", "--id", "b", "--raw", "--data", "@"+body)
-	publishes("acme", "late.x")
+	publishes("acme", "late.x", "--id", "l")
 	publishes("acme", "old.x")
 	s.may(t, "acme", "publish", "acme", "gone.x")
 	arrived := func(sink *sink, id string) {
@@ -199,6 +199,7 @@ func operatorSettles(t *testing.T, s *stage, few int) {
 	}
 	s.may(t, "reader", "dlq", "stats")
 	s.may(t, "reader", "lane", "list")
+	readerLooksWhatBecameOfEvents(t, s)
 
 	// What an interrupted replay left: its dead letter is removed already.
 	dead, err := s.js.Stream(ctx, "WEBHOOKS_DLQ")
@@ -222,6 +223,25 @@ func operatorSettles(t *testing.T, s *stage, few int) {
 		t.Errorf("it says %s", out)
 	}
 	s.may(t, "operator", "endpoint", "remove", "acme/gone", "--yes")
+	if out := s.may(t, "reader", "audit", "--json"); !strings.Contains(out, fmt.Sprintf(`"discarded":%d,"unaccounted":0`, few)) {
+		t.Errorf("of what was discarded the audit says %s", out)
+	}
+}
+
+// readerLooksWhatBecameOfEvents asks where they are, and adds them up.
+func readerLooksWhatBecameOfEvents(t *testing.T, s *stage) {
+	t.Helper()
+	if out := s.may(t, "reader", "attempts", "--endpoint", "acme/crm", "--json"); !strings.Contains(out, `"event_id":"o-1"`) {
+		t.Errorf("the log of acme/crm is %s", out)
+	}
+	for id, says := range map[string]string{"o-1": "acme/crm: delivered", "l-1": "acme/late: waiting until", "b-1": "acme/strict: dead"} {
+		if out := s.may(t, "reader", "event", "show", id); !strings.Contains(out, says) {
+			t.Errorf("of event %s it is not said %q but %s", id, says, out)
+		}
+	}
+	if out := s.may(t, "reader", "audit"); !strings.Contains(out, "everything is accounted for") {
+		t.Errorf("the audit says %s", out)
+	}
 }
 
 // aloneInTheFleet removes the bucket that a single server forgets, and waits

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"jethook/pkg/attempt"
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+)
+
+type attemptsCmd struct {
+	Tenant   string `placeholder:"TENANT" help:"Only this tenant's."`
+	Endpoint string `placeholder:"TENANT/ENDPOINT" help:"Only this endpoint's."`
+	Type     string `placeholder:"PATTERN" help:"Only events of this type; * and > stand for tokens as in NATS."`
+	Event    string `placeholder:"ID" help:"Only this event's. (\"jethook event show\" finds it faster.)"`
+	Failed   bool   `help:"Only attempts that did not deliver."`
+	Since    when   `placeholder:"TIME" help:"Only those made since then: RFC 3339, or how long ago, such as 7d or 2h30m. An hour ago by default; with --follow from now on."`
+	Until    when   `placeholder:"TIME" help:"Only those made before then."`
+	Limit    int    `placeholder:"N" help:"Only the oldest N."`
+	Follow   bool   `short:"f" help:"Go on with what is attempted from now on, until interrupted."`
+	JSON     bool   `name:"json" help:"One JSON document a line."`
+}
+
+func (c *attemptsCmd) filter() (attempt.Filter, error) {
+	f := attempt.Filter{Tenant: c.Tenant, Type: c.Type, EventID: c.Event, Failed: c.Failed,
+		Since: c.Since.Time, Until: c.Until.Time, Limit: c.Limit}
+	if c.Endpoint != "" {
+		tenant, id, err := endpoint.ParseName(c.Endpoint)
+		if err != nil {
+			return f, usageError{fmt.Errorf("--endpoint: %w", err)}
+		}
+		if c.Tenant != "" && c.Tenant != tenant {
+			return f, usageError{fmt.Errorf("--endpoint %s is not of --tenant %s: leave one out", c.Endpoint, c.Tenant)}
+		}
+		f.Tenant, f.Endpoint = tenant, id
+	}
+	if c.Type != "" {
+		if err := endpoint.CheckPattern(c.Type); err != nil {
+			return f, usageError{fmt.Errorf("--type: %w", err)}
+		}
+	}
+	if c.Follow && !f.Until.IsZero() {
+		return f, usageError{errors.New("--follow goes on for ever, so leave --until out")}
+	}
+	if !c.Follow && f.Since.IsZero() {
+		f.Since = time.Now().Add(-time.Hour)
+	}
+	if err := f.Validate(); err != nil {
+		return f, usageError{err}
+	}
+	return f, nil
+}
+
+// Run prints records.
+func (c *attemptsCmd) Run(ctx context.Context, a *app) error {
+	f, err := c.filter()
+	if err != nil {
+		return err
+	}
+	client, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	store := attempt.NewStore(client.JS, client.Names)
+	if c.Follow {
+		return store.Follow(ctx, f, func(r attempt.Record) error {
+			if c.JSON {
+				return encode(a.Out, r)
+			}
+			fmt.Fprintln(a.Out, a.attemptLine(r))
+			return nil
+		})
+	}
+	t := a.table("At", "Endpoint", "Event", "Type", "Attempt", "Outcome", "Answer", "Took")
+	n := 0
+	for r, err := range store.Records(ctx, f) {
+		if err != nil {
+			return err
+		}
+		n++
+		if c.JSON {
+			if err := encode(a.Out, r); err != nil {
+				return err
+			}
+			continue
+		}
+		t.AppendRow(table.Row{precise(r.At), r.Name(), r.EventID, r.EventType, ordinal(r), a.outcome(r), answered(r, shownError), took(r.DurationMS)})
+	}
+	switch {
+	case c.JSON:
+	case n == 0:
+		fmt.Fprintln(a.Err, "no attempts"+since(f.Since))
+	default:
+		t.Render()
+	}
+	return nil
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " since " + shortTime(t)
+}
+
+// attemptLine is a record in a line, for those that come one by one.
+func (a *app) attemptLine(r attempt.Record) string {
+	return fmt.Sprintf("%s  %-20s  %-24s  %-18s  #%-3s  %s  %s  %s", precise(r.At), r.Name(), r.EventID, r.EventType,
+		ordinal(r), a.outcome(r), answered(r, shownError), took(r.DurationMS))
+}
+
+// outcome is what came of an attempt, in colour on a terminal.
+func (a *app) outcome(r attempt.Record) string {
+	said := string(r.Outcome)
+	if r.Reason != "" {
+		said += ": " + string(r.Reason)
+	}
+	if !a.Terminal {
+		return said
+	}
+	switch r.Outcome {
+	case delivery.Delivered:
+		return text.FgGreen.Sprint(said)
+	case delivery.Retry:
+		return text.FgYellow.Sprint(said)
+	case delivery.Dead:
+		return text.FgRed.Sprint(said)
+	default:
+		return text.Faint.Sprint(said)
+	}
+}
+
+// ordinal is the number of an attempt, and what it was beside one.
+func ordinal(r attempt.Record) string {
+	said := strconv.Itoa(r.Attempt)
+	if r.Replay {
+		said += " replay"
+	}
+	if r.Probe {
+		said += " probe"
+	}
+	return said
+}
+
+// answered says what came back, cut to so many characters.
+func answered(r attempt.Record, most int) string {
+	said := r.Error
+	switch {
+	case said == "" && r.Status > 0:
+		said = strconv.Itoa(r.Status)
+	case r.Status > 0 && !strings.Contains(said, strconv.Itoa(r.Status)):
+		said = strconv.Itoa(r.Status) + " " + said
+	}
+	return printable(said, most)
+}
+
+func took(ms float64) string {
+	return time.Duration(ms * float64(time.Millisecond)).Round(10 * time.Microsecond).String()
+}
+
+func precise(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000Z") }

@@ -1,0 +1,80 @@
+package attempt
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"jethook/streams"
+)
+
+// Filter says which records are meant. The zero value means all; each field that
+// is set means fewer.
+type Filter struct {
+	Tenant   string    // only this tenant's
+	Endpoint string    // only this endpoint's; needs Tenant
+	Type     string    // event type, with NATS wildcards
+	EventID  string    // only this event's
+	Failed   bool      // only attempts that did not deliver
+	Since    time.Time // made at this time or later
+	Until    time.Time // made before this time
+	Limit    int       // only the oldest so many; 0 is all
+}
+
+// Validate returns an error that names the field and what is allowed.
+func (f Filter) Validate() error {
+	if f.Tenant != "" {
+		if err := streams.CheckName(f.Tenant); err != nil {
+			return fmt.Errorf("tenant %q: %w", f.Tenant, err)
+		}
+	}
+	if f.Endpoint != "" {
+		if f.Tenant == "" {
+			return fmt.Errorf("endpoint %q: needs the tenant too", f.Endpoint)
+		}
+		if err := streams.CheckName(f.Endpoint); err != nil {
+			return fmt.Errorf("endpoint %q: %w", f.Endpoint, err)
+		}
+	}
+	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		return fmt.Errorf("since %s: must be before until %s", f.Since.Format(time.RFC3339), f.Until.Format(time.RFC3339))
+	}
+	if f.Limit < 0 {
+		return errors.New("limit: must not be negative")
+	}
+	return nil
+}
+
+// subject returns the subject that the records are under, with wildcards.
+func (f Filter) subject(n streams.Names) string {
+	tenant, endpoint := "*", "*"
+	if f.Tenant != "" {
+		tenant = f.Tenant
+	}
+	if f.Endpoint != "" {
+		endpoint = f.Endpoint
+	}
+	return n.Attempt(tenant, endpoint)
+}
+
+// matches reports whether a record under the subject is meant, Limit aside.
+func (f Filter) matches(r *Record) bool {
+	switch {
+	case f.EventID != "" && f.EventID != r.EventID,
+		f.Type != "" && !streams.Matches(f.Type, r.EventType),
+		f.Failed && !r.Failed(),
+		r.At.Before(f.Since),
+		!f.Until.IsZero() && !r.At.Before(f.Until):
+		return false
+	}
+	return true
+}
+
+// slack is by how much later than it began an attempt may be stored: it may take
+// its endpoint's longest timeout, and as long as NATS is patiently waited for.
+const slack = 10 * time.Minute
+
+// beyond reports whether what was stored at a time comes after all that is meant.
+func (f Filter) beyond(stored time.Time) bool {
+	return !f.Until.IsZero() && stored.After(f.Until.Add(slack))
+}

@@ -1,0 +1,174 @@
+package attempt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/streams"
+)
+
+// Store reads the attempt log of a namespace.
+type Store struct {
+	js    jetstream.JetStream
+	names streams.Names
+}
+
+// NewStore returns the store of a namespace.
+func NewStore(js jetstream.JetStream, names streams.Names) *Store { return &Store{js, names} }
+
+// Records yields the records that the filter means, in the order in which they
+// were stored, up to the last that there is at the start. After an error it ends.
+func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		if err := f.Validate(); err != nil {
+			yield(Record{}, err)
+			return
+		}
+		found := 0
+		for m, err := range s.scan(f.subject(s.names), f.Since).All(ctx, s.js) {
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			if f.beyond(m.Time) {
+				return
+			}
+			for r, err := range decode(m, decodeRecord) {
+				if err == nil && !f.matches(&r) {
+					continue
+				}
+				if !yield(r, err) || err != nil {
+					return
+				}
+				if found++; found == f.Limit {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *Store) scan(filter string, since time.Time) streams.Scan {
+	return streams.Scan{Stream: s.names.Attempts(), Filter: filter, Since: since}
+}
+
+// Entries yields the lines of a message of the ledger.
+func Entries(m streams.Message) iter.Seq2[Entry, error] { return decode(m, decodeEntry) }
+
+// Discard keeps that an operator discards all that waits for an endpoint.
+func (s *Store) Discard(ctx context.Context, tenant, endpoint string) error {
+	line, err := json.Marshal(Entry{Tenant: tenant, Endpoint: endpoint, At: time.Now().UTC(), Discarded: true})
+	if err != nil {
+		return fmt.Errorf("encode a line of the ledger: %w", err)
+	}
+	if _, err := s.js.Publish(ctx, s.names.Ledger("0"), append(line, '\n')); err != nil {
+		return fmt.Errorf("keep in the ledger what is discarded: %w", s.explain(err))
+	}
+	return nil
+}
+
+// decode yields what the lines of a message say.
+func decode[T any](m streams.Message, line func([]byte) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for text := range bytes.Lines(m.Data) {
+			v, err := line(text)
+			if err != nil {
+				err = fmt.Errorf("message %d of the attempt log: %w", m.Seq, err)
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// Follow calls do with each record that the filter means, from Since on or else
+// from now on, as they are stored, until ctx ends or do returns an error.
+func (s *Store) Follow(ctx context.Context, f Filter, do func(Record) error) error {
+	if err := f.Validate(); err != nil {
+		return err
+	}
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{f.subject(s.names)}, DeliverPolicy: jetstream.DeliverNewPolicy}
+	if !f.Since.IsZero() {
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
+	}
+	consumer, err := s.js.OrderedConsumer(ctx, s.names.Attempts(), config)
+	if ctx.Err() != nil {
+		return nil // somebody has seen enough
+	}
+	if err != nil {
+		return fmt.Errorf("follow the attempt log: %w", s.explain(err))
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("follow the attempt log: %w", err)
+	}
+	defer messages.Stop()
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	for found := 0; ; {
+		m, err := messages.Next()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("follow the attempt log: %w", err)
+		}
+		for r, err := range decode(streams.Message{Data: m.Data()}, decodeRecord) {
+			if err != nil {
+				return err
+			}
+			if !f.matches(&r) {
+				continue
+			}
+			if err := do(r); err != nil {
+				return err
+			}
+			if found++; found == f.Limit {
+				return nil
+			}
+		}
+	}
+}
+
+func (s *Store) explain(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Errorf("there is no stream %s: run `jethook serve` or `jethook streams apply` first", s.names.Attempts())
+	}
+	return err
+}
+
+// Event yields what the ledger says of events with an id, in the order in which it
+// was stored, from a time on. Several events may have the same id: of several
+// tenants, or published days apart.
+func (s *Store) Event(ctx context.Context, id string, since time.Time) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		quoted := appendString(nil, id)
+		for m, err := range s.scan(s.names.Ledger(strconv.Itoa(Part(id))), since).All(ctx, s.js) {
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			if !bytes.Contains(m.Data, quoted) {
+				continue // which is much faster than to read each line
+			}
+			for e, err := range decode(m, decodeEntry) {
+				if err == nil && e.EventID != id {
+					continue
+				}
+				if !yield(e, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}

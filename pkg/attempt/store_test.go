@@ -1,0 +1,141 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/event"
+)
+
+func TestFilter(t *testing.T) {
+	w := newWorld(t)
+	log, _ := w.writer(All)
+	start := time.Now().Add(-5 * time.Minute).Truncate(time.Second)
+	other := attempted(4, "crm", 200, start)
+	other.Delivery.Event.Tenant = "else"
+	typed := attempted(5, "crm", 200, start)
+	typed.Delivery.Event.Type = "invoice.paid"
+	for _, m := range []*Made{
+		attempted(1, "crm", 200, start), attempted(2, "crm", 500, start), attempted(3, "erp", 200, start.Add(time.Minute)), other, typed,
+	} {
+		log.Attempt(m)
+	}
+	log.Flush(w.ctx)
+	for name, c := range map[string]struct {
+		filter Filter
+		want   []uint64
+	}{
+		"all":      {Filter{}, []uint64{1, 2, 3, 4, 5}},
+		"tenant":   {Filter{Tenant: "acme"}, []uint64{1, 2, 3, 5}},
+		"endpoint": {Filter{Tenant: "acme", Endpoint: "erp"}, []uint64{3}},
+		"type":     {Filter{Type: "invoice.*"}, []uint64{5}},
+		"event":    {Filter{EventID: "evt-2"}, []uint64{2}},
+		"failed":   {Filter{Failed: true}, []uint64{2}},
+		"since":    {Filter{Since: start.Add(time.Second)}, []uint64{3}},
+		"until":    {Filter{Until: start.Add(time.Second)}, []uint64{1, 2, 4, 5}},
+	} {
+		var got []uint64
+		for _, r := range w.records(c.filter) {
+			got = append(got, r.EventSeq)
+		}
+		if slices.Sort(got); !slices.Equal(got, c.want) {
+			t.Errorf("%s: events %v, want %v", name, got, c.want)
+		}
+	}
+	if n := len(w.records(Filter{Limit: 2})); n != 2 {
+		t.Errorf("%d records, want 2", n)
+	}
+	for _, f := range []Filter{{Tenant: "A"}, {Endpoint: "crm"}, {Tenant: "acme", Endpoint: "A"}, {Since: start, Until: start}, {Limit: -1}} {
+		if f.Validate() == nil {
+			t.Errorf("%+v is accepted", f)
+		}
+	}
+}
+
+// An event is found by its id, whatever else there is.
+func TestEvent(t *testing.T) {
+	w := newWorld(t)
+	log, _ := w.writer(All)
+	for i := range 1000 {
+		m := attempted(i, "crm", 503, time.Now())
+		log.Matched(&m.Delivery.Event, []string{"crm"}, nil)
+		log.Attempt(m)
+		log.Dead(m.Delivery, delivery.AttemptsExhausted)
+	}
+	log.Flush(w.ctx)
+	var got []Entry
+	for e, err := range w.store.Event(w.ctx, "evt-77", time.Time{}) {
+		w.must(err)
+		got = append(got, e)
+	}
+	if len(got) != 3 || len(got[0].Matched) != 1 || got[1].Outcome != delivery.Retry || got[2].Dead != delivery.AttemptsExhausted {
+		t.Errorf("got %+v", got)
+	}
+	for e, err := range w.store.Event(w.ctx, "evt-7777", time.Time{}) {
+		t.Errorf("got %+v, %v", e, err)
+	}
+}
+
+var errEnough = errors.New("enough")
+
+// Follow sees what is stored from now on, or from a time on, until somebody has
+// seen enough.
+func TestFollow(t *testing.T) {
+	w := newWorld(t)
+	log, _ := w.writer(All)
+	log.Attempt(attempted(1, "crm", 200, time.Now()))
+	log.Flush(w.ctx)
+	seen := make(chan Record, 10)
+	follow := func(ctx context.Context, f Filter) error {
+		return w.store.Follow(ctx, f, func(r Record) error {
+			seen <- r
+			if r.EventID == "evt-3" {
+				return errEnough
+			}
+			return nil
+		})
+	}
+	ended := make(chan error)
+	go func() { ended <- follow(w.ctx, Filter{Tenant: "acme", Since: time.Now().Add(-time.Hour)}) }()
+	if r := <-seen; r.EventID != "evt-1" {
+		t.Errorf("the first is of %s", r.EventID)
+	}
+	log.Attempt(attempted(2, "crm", 200, time.Now()))
+	if r := <-seen; r.EventID != "evt-2" {
+		t.Errorf("the next is of %s", r.EventID)
+	}
+	log.Attempt(attempted(3, "crm", 200, time.Now()))
+	if err := <-ended; !errors.Is(err, errEnough) {
+		t.Errorf("ended with %v", err)
+	}
+	ctx, stop := context.WithCancel(w.ctx)
+	go func() { ended <- follow(ctx, Filter{}) }()
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("somebody who has seen enough gets %v", err)
+	}
+	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
+	if err := follow(w.ctx, Filter{}); err == nil {
+		t.Error("no error without a stream")
+	}
+	for _, err := range w.store.Records(w.ctx, Filter{}) {
+		if err == nil {
+			t.Error("no error without a stream")
+		}
+	}
+}
+
+// Parts are of about the same size, for ids that count and for those that do not.
+func TestParts(t *testing.T) {
+	var sizes [parts]int
+	for i := range 64_000 {
+		sizes[Part(event.New(event.Message{Seq: uint64(i), Time: time.Unix(int64(i), 0)}).ID)]++
+	}
+	if least, most := slices.Min(sizes[:]), slices.Max(sizes[:]); least < 1600 || most > 2400 {
+		t.Errorf("parts have %d to %d of 64,000", least, most)
+	}
+}

@@ -1,0 +1,196 @@
+package attempt
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/event"
+)
+
+// Whatever was kept before After is stored when it calls.
+func TestAfterIsAfter(t *testing.T) {
+	w := newWorld(t)
+	log, _ := w.writer(All)
+	const n, each = 8, 200
+	var all sync.WaitGroup
+	for g := range n {
+		all.Go(func() {
+			for i := range each {
+				log.Attempt(attempted(g*each+i+1, fmt.Sprintf("e%d", g), 200, time.Now()))
+			}
+			done := make(chan struct{})
+			log.After(func() { close(done) })
+			<-done
+			if got := len(w.records(Filter{Tenant: "acme", Endpoint: fmt.Sprintf("e%d", g)})); got != each {
+				t.Errorf("%d records are stored, want %d", got, each)
+			}
+		})
+	}
+	all.Wait()
+	if got := len(w.ledger()); got != n*each {
+		t.Errorf("%d lines in the ledger, want %d", got, n*each)
+	}
+	if logged, lost := w.count.logged.Load(), w.count.lost.Load(); logged != 2*n*each || lost != 0 {
+		t.Errorf("%d counted as stored and %d as lost", logged, lost)
+	}
+}
+
+// What is kept when a replica stops is stored.
+func TestStopStoresTheRest(t *testing.T) {
+	w := newWorld(t)
+	log, stop := w.writer(All)
+	var called atomic.Bool
+	log.Attempt(attempted(1, "crm", 200, time.Now()))
+	log.After(func() { called.Store(true) })
+	stop()
+	if !called.Load() || len(w.records(Filter{})) != 1 {
+		t.Errorf("called: %t, %d records", called.Load(), len(w.records(Filter{})))
+	}
+	log.Flush(w.ctx) // returns, although nobody stores any more
+}
+
+func TestLevels(t *testing.T) {
+	for _, c := range []struct {
+		level           Level
+		records, ledger int
+	}{{All, 2, 4}, {Failures, 1, 4}} {
+		w := newWorld(t)
+		log, _ := w.writer(c.level)
+		log.Matched(&event.Event{ID: "evt-1", Tenant: "acme"}, []string{"crm"}, nil)
+		log.Attempt(attempted(1, "crm", 503, time.Now()))
+		log.Attempt(attempted(1, "crm", 200, time.Now()))
+		log.Dead(attempted(1, "crm", 503, time.Now()).Delivery, delivery.Expired)
+		log.Flush(w.ctx)
+		if r, l := len(w.records(Filter{})), len(w.ledger()); r != c.records || l != c.ledger {
+			t.Errorf("level %s: %d records and %d lines, want %d and %d", c.level, r, l, c.records, c.ledger)
+		}
+	}
+	off := NewWriter(Options{Level: Off})
+	called := false
+	off.Attempt(attempted(1, "crm", 200, time.Now()))
+	off.Matched(&event.Event{}, nil, nil)
+	off.Dead(nil, "")
+	off.After(func() { called = true })
+	off.Flush(t.Context())
+	off.Run(t.Context())
+	if off != nil || !called {
+		t.Error("a writer that is off lets acks wait")
+	}
+}
+
+// Batches that no message could hold are divided between lines.
+func TestLargeBatchesAreDivided(t *testing.T) {
+	w := newWorld(t)
+	log, _ := w.writer(All)
+	const n = 3000
+	m := attempted(1, "crm", 500, time.Now())
+	m.Result.Error = string(slices.Repeat([]byte("x"), 500))
+	for range n {
+		log.Attempt(m)
+	}
+	log.Flush(w.ctx)
+	if got := len(w.records(Filter{})); got != n {
+		t.Errorf("%d records, want %d", got, n)
+	}
+	names := make([]string, 10_000)
+	for i := range names {
+		names[i] = fmt.Sprintf("%063d", i)
+	}
+	log.Matched(&m.Delivery.Event, names, []string{"o"})
+	log.Flush(w.ctx)
+	var matched, ordered int
+	for _, e := range w.ledger() {
+		matched += len(e.Matched)
+		ordered += len(e.Ordered)
+	}
+	if matched != len(names) || ordered != 1 {
+		t.Errorf("%d names and %d ordered ones in the ledger, want %d and 1", matched, ordered, len(names))
+	}
+}
+
+// Where the stream takes no batches, its messages come one by one.
+func TestWithoutBatches(t *testing.T) {
+	w := newWorld(t)
+	s, err := w.js.Stream(w.ctx, w.names.Attempts())
+	w.must(err)
+	config := s.CachedInfo().Config
+	config.AllowAtomicPublish = false
+	_, err = w.js.UpdateStream(w.ctx, config)
+	w.must(err)
+	log, _ := w.writer(All)
+	for i := range 20 {
+		log.Attempt(attempted(i, fmt.Sprintf("e%d", i), 200, time.Now()))
+	}
+	log.Flush(w.ctx)
+	if got := len(w.records(Filter{})); got != 20 || w.count.lost.Load() != 0 {
+		t.Errorf("%d records, %d lost", got, w.count.lost.Load())
+	}
+}
+
+// While the log cannot be stored, deliveries are acked without it, and later with
+// it again.
+func TestDeliveriesGoOnWithoutTheLog(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
+	log, _ := w.writer(All)
+	kept := func() {
+		t.Helper()
+		log.Attempt(attempted(1, "crm", 200, time.Now()))
+		done := make(chan struct{})
+		log.After(func() { close(done) })
+		select {
+		case <-done:
+		case <-w.ctx.Done():
+			t.Fatal("an ack waits for ever")
+		}
+	}
+	kept()
+	kept()
+	if w.count.lost.Load() == 0 || w.count.logged.Load() != 0 {
+		t.Errorf("%d lost and %d logged without a stream", w.count.lost.Load(), w.count.logged.Load())
+	}
+	topology := w.topology()
+	_, err := topology.Ensure(w.ctx, w.js)
+	w.must(err)
+	for w.count.logged.Load() == 0 {
+		kept()
+	}
+	log.Attempt(attempted(2, "crm", 200, time.Now()))
+	log.Flush(w.ctx)
+	if len(w.records(Filter{EventID: "evt-2"})) != 1 {
+		t.Error("the log is not stored again")
+	}
+}
+
+// Too much to be kept makes attempts wait, and not the memory grow.
+func TestBackpressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := NewWriter(Options{Counter: &counter{}})
+		line := func(b *batch) {
+			b.note("evt", func(part []byte) []byte { return append(part, make([]byte, 1<<20)...) })
+		}
+		for range mostBytes>>20 + 1 {
+			log.add(line)
+		}
+		var waited atomic.Bool
+		go func() {
+			log.add(line)
+			waited.Store(true)
+		}()
+		synctest.Wait()
+		if waited.Load() {
+			t.Error("more was kept than there is room for")
+		}
+		log.take()
+		synctest.Wait()
+		if !waited.Load() {
+			t.Error("nobody was told that there is room again")
+		}
+	})
+}

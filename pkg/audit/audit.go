@@ -1,0 +1,211 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"jethook/pkg/attempt"
+	"jethook/pkg/deadletter"
+	"jethook/streams"
+)
+
+// Auditor looks at one namespace.
+type Auditor struct {
+	js      jetstream.JetStream
+	names   streams.Names
+	log     *attempt.Store
+	letters *deadletter.Store
+	settle  time.Duration // between looks at what moves; only tests change it
+}
+
+// New returns an auditor of a namespace.
+func New(js jetstream.JetStream, n streams.Names) *Auditor {
+	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: time.Second}
+}
+
+// Window says which events are audited.
+type Window struct {
+	Since time.Time // stored at this time or later; zero is the oldest
+	Until time.Time // stored before this time; zero is now
+	Most  uint64    // only the newest so many; 0 is all
+}
+
+// Report says where the deliveries of a window stand. Matched is the sum of all
+// others.
+type Report struct {
+	Since       time.Time    `json:"since,omitzero"` // when the first event was stored
+	Until       time.Time    `json:"until,omitzero"` // when the last was
+	Events      int          `json:"events"`
+	Unread      int          `json:"unread"` // events that no replica has matched yet
+	Matched     int          `json:"matched"`
+	Delivered   int          `json:"delivered"`
+	Waiting     int          `json:"waiting"`
+	Held        int          `json:"held"`
+	Dead        int          `json:"dead"`
+	Discarded   int          `json:"discarded"`
+	Unaccounted int          `json:"unaccounted"`
+	Differences []Difference `json:"differences,omitempty"` // the first of what is unaccounted for
+	Note        string       `json:"note,omitempty"`        // why not all that was asked for was audited
+}
+
+// Difference is a delivery, or an event as a whole, that is nowhere to be found.
+type Difference struct {
+	EventSeq uint64 `json:"event_seq"`
+	EventID  string `json:"event_id,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"` // TENANT/ENDPOINT; empty for an event that nobody matched
+}
+
+// mostDifferences bounds how many are listed; all are counted.
+const mostDifferences = 1000
+
+// rounds is how often what is nowhere is looked for again: a delivery may move from
+// a place that is looked at later to one that was looked at before.
+const rounds = 5
+
+// Audit accounts for every delivery of the window's events.
+func (a *Auditor) Audit(ctx context.Context, w Window) (Report, error) {
+	b, err := a.open(ctx, w)
+	if err != nil || b == nil {
+		return Report{}, err
+	}
+	for round := 0; ; round++ {
+		if err := b.read(ctx); err != nil {
+			return Report{}, err
+		}
+		if err := b.find(ctx); err != nil {
+			return Report{}, err
+		}
+		if b.nowhere() == 0 || round == rounds {
+			return b.report(), nil
+		}
+		select {
+		case <-ctx.Done():
+			return Report{}, context.Cause(ctx)
+		case <-time.After(a.settle):
+		}
+	}
+}
+
+// open finds out which events are in the window. It returns nil where there are
+// none.
+func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
+	stream, err := a.js.Stream(ctx, a.names.Events())
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
+	}
+	state := stream.CachedInfo().State
+	b := &books{Auditor: a, first: state.FirstSeq, last: state.LastSeq, open: make(map[key]*entry), early: make(map[key]State), discards: make(map[string]time.Time)}
+	if w.Until.IsZero() {
+		w.Until = state.LastTime.Add(time.Nanosecond)
+	}
+	from, err := a.firstSince(ctx, w.Since)
+	if err != nil || from == 0 {
+		return nil, err
+	}
+	b.first = max(b.first, from)
+	behind, err := a.firstSince(ctx, w.Until)
+	if err != nil {
+		return nil, err
+	}
+	if behind > 0 {
+		b.last = min(b.last, behind-1)
+	}
+	if w.Most > 0 && b.last-b.first >= w.Most {
+		b.first = b.last - w.Most + 1
+		b.note = fmt.Sprintf("only the newest %d events of the span were looked at", w.Most)
+	}
+	if b.first > b.last || state.Msgs == 0 {
+		return nil, nil //nolint:nilnil // nil says that there are none
+	}
+	if b.since, err = a.timeOf(ctx, b.first); err != nil {
+		return nil, err
+	}
+	if b.until, err = a.timeOf(ctx, b.last); err != nil {
+		return nil, err
+	}
+	return b, b.reach(ctx)
+}
+
+// firstSince returns the sequence of the first event that was stored at a time or
+// later, 0 where there is none.
+func (a *Auditor) firstSince(ctx context.Context, t time.Time) (uint64, error) {
+	messages, err := jetstreamext.GetBatch(ctx, a.js, a.names.Events(), 1,
+		jetstreamext.GetBatchSubject(a.names.Namespace()+".events.>"), jetstreamext.GetBatchStartTime(later(t, time.Unix(1, 0))))
+	if err != nil {
+		return 0, fmt.Errorf("find the first event since %s: %w", t, err)
+	}
+	for m, err := range messages {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("find the first event since %s: %w", t, err)
+		}
+		return m.Sequence, nil
+	}
+	return 0, errors.New("find the first event: its answer was lost on the way")
+}
+
+// timeOf returns when the event under a sequence was stored, or the one behind it
+// where it is gone.
+func (a *Auditor) timeOf(ctx context.Context, seq uint64) (time.Time, error) {
+	messages, err := jetstreamext.GetBatch(ctx, a.js, a.names.Events(), 1,
+		jetstreamext.GetBatchSubject(a.names.Namespace()+".events.>"), jetstreamext.GetBatchSeq(seq))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read event %d: %w", seq, err)
+	}
+	for m, err := range messages {
+		if err != nil {
+			return time.Time{}, fmt.Errorf("read event %d: %w", seq, err)
+		}
+		return m.Time, nil
+	}
+	return time.Time{}, fmt.Errorf("read event %d: its answer was lost on the way", seq)
+}
+
+// floors returns up to where the consumers of events have acked: the least of all
+// lanes, and of each ordered endpoint.
+func (a *Auditor) floors(ctx context.Context) (least uint64, ordered map[string]uint64, err error) {
+	stream, err := a.js.Stream(ctx, a.names.Events())
+	if err != nil {
+		return 0, nil, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
+	}
+	least, ordered = stream.CachedInfo().State.LastSeq, map[string]uint64{}
+	list := stream.ListConsumers(ctx)
+	for info := range list.Info() {
+		if tenant, id, ok := streams.ParseOrdered(info.Name); ok {
+			ordered[tenant+"/"+id] = floorOf(info)
+		} else if info.Name == streams.Fanout || strings.HasPrefix(info.Name, streams.Fanout+"_") {
+			least = min(least, floorOf(info))
+		}
+	}
+	if err := list.Err(); err != nil {
+		return 0, nil, fmt.Errorf("list the consumers of %s: %w", a.names.Events(), err)
+	}
+	return least, ordered, nil
+}
+
+// floorOf returns up to where a consumer has nothing left: all that it was to have
+// where it waits for more.
+func floorOf(info *jetstream.ConsumerInfo) uint64 {
+	if info.NumPending == 0 && info.NumAckPending == 0 {
+		return allOfIt
+	}
+	return info.AckFloor.Stream
+}
+
+// allOfIt is a floor that is above every sequence.
+const allOfIt = 1 << 62
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,99 @@
+package worker
+
+import (
+	"maps"
+	"sync"
+
+	"jethook/pkg/attempt"
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/event"
+)
+
+// made is an attempt that was made, and what it makes of the delivery.
+type made struct {
+	d       *delivery.Delivery // as it was attempted
+	result  delivery.Result
+	verdict delivery.Verdict
+	next    delivery.State
+	probe   bool
+}
+
+// attempted tells of an attempt all who want to know: the one place where that is
+// done.
+func (w *Worker) attempted(a made) {
+	w.metrics.Attempt(a.verdict.Outcome, a.result)
+	if a.verdict.Outcome == delivery.Interrupted && len(a.result.Request) == 0 {
+		return // nothing was sent
+	}
+	w.attemptLog.Attempt(&attempt.Made{Delivery: a.d, Result: a.result, Verdict: a.verdict, NextAt: a.next.Due, Probe: a.probe})
+}
+
+// died tells of a dead letter that was stored.
+func (w *Worker) died(d *delivery.Delivery, reason delivery.Reason) {
+	w.metrics.DeadLetter(reason)
+	w.attemptLog.Dead(d, reason)
+}
+
+// logMatched keeps for whom an event is.
+func (w *Worker) logMatched(e *event.Event, m *message, matched []*endpoint.Endpoint) {
+	if w.attemptLog == nil {
+		return
+	}
+	ids := make([]string, 0, len(matched))
+	var ordered []string
+	for _, ep := range matched {
+		if isOrdered(ep, m.seq) {
+			ordered = append(ordered, ep.ID)
+		} else {
+			ids = append(ids, ep.ID)
+		}
+	}
+	w.attemptLog.Matched(e, ids, ordered)
+}
+
+// ack acks a message once what was logged of it is stored.
+func (w *Worker) ack(m *message) {
+	if w.attemptLog == nil {
+		w.complain(m.Ack(), "ack")
+		return
+	}
+	if m.fed {
+		w.unlogged.add(m.seq)
+	}
+	w.attemptLog.After(func() {
+		w.complain(m.Ack(), "ack")
+		if m.fed {
+			w.unlogged.remove(m.seq)
+		}
+	})
+}
+
+// unlogged are the held deliveries that were attempted and await their ack: they
+// are in hand still.
+type unlogged struct {
+	mu   sync.Mutex
+	seqs map[uint64]bool
+}
+
+func (u *unlogged) add(seq uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.seqs == nil {
+		u.seqs = make(map[uint64]bool)
+	}
+	u.seqs[seq] = true
+}
+
+func (u *unlogged) remove(seq uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.seqs, seq)
+}
+
+// addTo adds them to a set.
+func (u *unlogged) addTo(set map[uint64]bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	maps.Copy(set, u.seqs)
+}
