@@ -15,6 +15,7 @@ import (
 	"jethook/pkg/embedded"
 	"jethook/pkg/replica"
 	"jethook/pkg/secret"
+	"jethook/pkg/tracing"
 	"jethook/streams"
 )
 
@@ -95,6 +96,10 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 	if err != nil {
 		return replica.Options{}, usageError{err}
 	}
+	traces, err := tracing.Configured()
+	if err != nil {
+		return replica.Options{}, usageError{err}
+	}
 	log := newLogger(c, a.Err, a.logTerminal())
 	ring, found, err := masterKeys(c, log)
 	if err != nil {
@@ -107,7 +112,7 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
 		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
-		Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Logger: log,
+		Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Traces: traces, Logger: log,
 	}, nil
 }
 

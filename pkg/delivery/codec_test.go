@@ -73,6 +73,9 @@ func randomDelivery(r *rand.Rand) Delivery {
 	if r.IntN(2) == 0 {
 		d.State.Due, d.State.First = moment(), moment()
 	}
+	if r.IntN(2) == 0 {
+		d.State.Trace = Trace{Delivery: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0" + text("01", 2), Attempt: text("0123456789abcdef", 17)}
+	}
 	for range r.IntN(MaxHistory + 1) {
 		d.State.History = append(d.State.History, Attempt{r.IntN(100), moment(), r.IntN(600), text(odd, 200), float64(r.IntN(1e6)) / 1000, r.IntN(2) == 0})
 	}

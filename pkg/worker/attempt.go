@@ -76,12 +76,14 @@ type entry struct {
 func (w *Worker) attempt(e entry, d *delivery.Delivery, waitID string) bool {
 	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(e.ep.Timeout))
 	defer cancel()
+	ctx, span := w.trace.Attempt(ctx, d, e.ep)
 	result := w.sender.Attempt(ctx, d, e.ep)
 	if e.gate.Done(vital(result)) {
 		w.opened(e.ep, e.gate.Why(), result)
 	}
 	verdict, state := d.After(result, terms(e.ep), rand.Float64)
 	w.metrics.Attempt(verdict.Outcome, result)
+	w.observe(span, d, verdict, result)
 	d.State = state
 	if verdict.Disable {
 		w.disableAsked(e.ep, result)
@@ -109,6 +111,7 @@ func (w *Worker) settle(e entry, d *delivery.Delivery, v delivery.Verdict, waitI
 // While NATS takes no dead letters, the delivery waits as one that was given
 // up: no attempt is made again, and no slot is kept.
 func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delivery.Reason, waitID string) bool {
+	w.trace.Dead(d, reason)
 	url, lane := "", streams.DefaultLane
 	if ep != nil {
 		url, lane = ep.RedactedURL(), w.laneFor(ep, lane)

@@ -11,6 +11,7 @@
 //	delivery   reads a delivery that was stored
 //	insync     waits until the endpoints are known as they are now
 //	attempt    makes one attempt and settles what came of it
+//	observe    tells the log and the trace what came of it
 //	checked    makes none with an event that cannot be sent
 //	outbox     stores deliveries and dead letters until NATS has them
 //	message    acks or hands back: the one place where that is decided

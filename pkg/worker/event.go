@@ -60,6 +60,7 @@ func (w *Worker) event(m *message) {
 	}
 	e := event.New(event.Message{Tenant: tenant, Type: eventType,
 		Header: m.Headers(), Body: m.Data(), Seq: m.seq, Time: m.stored})
+	m.reading = w.trace.Event(&e, m.Subject())
 	switch {
 	case m.handed >= poisonous:
 		w.finish(m, w.poisonEvent(e, endpoints))

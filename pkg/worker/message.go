@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/tracing"
 )
 
 // message is a message in our hands until it is acked or handed back.
@@ -22,6 +24,7 @@ type message struct {
 	shared   bool         // there are several
 	fed      bool         // it is held, and being fed back
 	failed   atomic.Bool  // one of them could not be settled
+	reading  tracing.Reading
 }
 
 func newMessage(m jetstream.Msg, l *lane, now time.Time) (*message, error) {
@@ -47,6 +50,7 @@ func (w *Worker) finish(m *message, settled bool) {
 	if m.parts.Add(-1) > 0 {
 		return
 	}
+	m.reading.End(!m.failed.Load())
 	switch {
 	case !m.failed.Load():
 		w.complain(m.Ack(), "ack")

@@ -12,24 +12,27 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/gate"
+	"jethook/pkg/tracing"
 )
 
 // attempt makes an attempt that the gate let through, and reports whether the
 // event is over.
 func (h *head) attempt(ctx context.Context, ep *endpoint.Endpoint, g *gate.Gate) (over bool) {
-	result := h.send(ep)
+	result, span := h.send(ep)
 	if g.Done(vital(result)) {
 		h.w.opened(ep, g.Why(), result)
 	}
 	verdict, state := h.d.After(result, terms(ep), rand.Float64)
 	h.w.metrics.Attempt(verdict.Outcome, result)
+	h.w.observe(span, &h.d, verdict, result)
 	return h.conclude(ctx, ep, verdict, state, result)
 }
 
-func (h *head) send(ep *endpoint.Endpoint) delivery.Result {
+func (h *head) send(ep *endpoint.Endpoint) (delivery.Result, tracing.Attempt) {
 	ctx, cancel := context.WithTimeout(h.w.attempts, time.Duration(ep.Timeout))
 	defer cancel()
-	return h.w.sender.Attempt(ctx, &h.d, ep)
+	ctx, span := h.w.trace.Attempt(ctx, &h.d, ep)
+	return h.w.sender.Attempt(ctx, &h.d, ep), span
 }
 
 // conclude stores what came of an attempt, and reports whether the event is over.
@@ -107,7 +110,7 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 		h.wait(ctx, time.Now().Add(tendEvery))
 		return false
 	}
-	result := h.send(ep)
+	result, span := h.send(ep)
 	verdict, next := h.d.After(result, terms(ep), rand.Float64)
 	v := vital(result)
 	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
@@ -118,6 +121,7 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 		next = h.d.AfterProbe(result)
 	}
 	w.metrics.Attempt(verdict.Outcome, result)
+	w.observe(span, &h.d, verdict, result)
 	over = h.conclude(ctx, ep, verdict, next, result)
 	store, cancel := context.WithTimeout(context.WithoutCancel(w.attempts), leaseBeyond)
 	defer cancel()

@@ -97,9 +97,11 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(ep.Timeout))
 	defer cancel()
 	d := s.Delivery
+	ctx, span := w.trace.Attempt(ctx, &d, ep)
 	result := w.sender.Attempt(ctx, &d, ep)
 	verdict, state := d.After(result, terms(ep), rand.Float64)
 	w.metrics.Attempt(verdict.Outcome, result)
+	w.observe(span, &d, verdict, result)
 	v := vital(result)
 	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
 	store, cancel := context.WithTimeout(w.attempts, leaseBeyond)
