@@ -41,7 +41,9 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	o, err := replicaOptions(c, a)
+	log, level := newLogger(c, a.Err, a.logTerminal())
+	defer level.follow()()
+	o, err := replicaOptions(c, log)
 	if err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func collect(ctx context.Context) {
 }
 
 // replicaOptions turns the configuration into a replica's options.
-func replicaOptions(c config.Config, a *app) (replica.Options, error) {
+func replicaOptions(c config.Config, log zerolog.Logger) (replica.Options, error) {
 	names, err := streams.NewNames(c.Namespace)
 	if err != nil {
 		return replica.Options{}, usageError{err}
@@ -100,7 +102,6 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 	if err != nil {
 		return replica.Options{}, usageError{err}
 	}
-	log := newLogger(c, a.Err, a.logTerminal())
 	ring, found, err := masterKeys(c, log)
 	if err != nil {
 		return replica.Options{}, err

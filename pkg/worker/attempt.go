@@ -152,6 +152,6 @@ func (w *Worker) disable(ep *endpoint.Endpoint, why string) {
 		// The next such answer tries again; meanwhile attempts go on.
 		w.oddities.Error().Err(err).Str("endpoint", ep.Name()).Msg("could not disable an endpoint")
 	case changed:
-		w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Msg("endpoint disabled")
+		w.log.Warn().Str("endpoint", ep.Name()).Str("reason", why).Msg("endpoint disabled")
 	}
 }

@@ -72,6 +72,6 @@ func (w *Worker) handBack(m *message) { w.complain(m.NakWithDelay(time.Milliseco
 func (w *Worker) complain(err error, what string) {
 	// The keepalive may still see a message that was just acked.
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
-		w.log.Warn().Err(err).Str("what", what).Msg("could not answer for a message, it will come again")
+		w.log.Warn().Err(err).Str("answer", what).Msg("could not answer for a message, it will come again")
 	}
 }

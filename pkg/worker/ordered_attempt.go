@@ -139,7 +139,7 @@ func (h *head) tell(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease
 	case r.Fault == delivery.FaultInterrupted:
 		return h.w.fleet.Release(ctx, lease)
 	case v.Fault == gate.Alive:
-		h.log.Info().Int("probes", lease.Opened.Probes+1).Dur("after", time.Since(lease.Opened.Since)).
+		h.log.Info().Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
 			Msg("gate closed: a probe succeeded")
 		return h.w.fleet.Close(ctx, h.name)
 	}

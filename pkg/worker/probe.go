@@ -126,7 +126,7 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	if failed || v.Fault == gate.Neutral {
 		return w.fleet.Failed(store, lease, w.nextProbe(lease, result, ep)) // that delivery is over, the trouble is not
 	}
-	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("after", time.Since(lease.Opened.Since)).
+	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
 		Msg("gate closed: a probe succeeded")
 	return w.fleet.Close(store, ep.Name())
 }
