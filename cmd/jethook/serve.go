@@ -32,6 +32,8 @@ func (serveCmd) Help() string {
 		}
 		text.WriteString("\n      " + v.Description)
 	}
+	text.WriteString("\n\nTraces are exported where OTEL_EXPORTER_OTLP_ENDPOINT says; OpenTelemetry's other variables hold, too." +
+		"\nSIGUSR1 makes the log a step more detailed, SIGUSR2 a step less.")
 	return text.String()
 }
 

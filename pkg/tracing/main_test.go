@@ -111,7 +111,7 @@ func find(t testing.TB, spans tracetest.SpanStubs, name string, nth int) tracete
 func attributes(s tracetest.SpanStub) map[string]string {
 	all := map[string]string{}
 	for _, a := range s.Attributes {
-		all[string(a.Key)] = a.Value.Emit()
+		all[string(a.Key)] = a.Value.String()
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -67,10 +68,7 @@ func TestSpansOfADelivery(t *testing.T) {
 	}
 	of := map[string]string{"jethook.event_id": "evt_1", "jethook.event_type": "order.created", "jethook.tenant": "acme"}
 	with := func(more ...string) map[string]string {
-		all := map[string]string{}
-		for k, v := range of {
-			all[k] = v
-		}
+		all := maps.Clone(of)
 		for i := 0; i < len(more); i += 2 {
 			all[more[i]] = more[i+1]
 		}

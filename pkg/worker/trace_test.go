@@ -39,13 +39,13 @@ func (*spans) Shutdown(context.Context) error { return nil }
 
 // traced runs a worker that traces, and returns what stops it and gives its spans by
 // name.
-func (w *world) traced(slots int, change ...func(*Worker)) (*running, func() map[string][]sdk.ReadOnlySpan) {
+func (w *world) traced() (*running, func() map[string][]sdk.ReadOnlySpan) {
 	w.Helper()
 	exported := &spans{}
 	tracer, err := tracing.Start(w.ctx, tracing.Options{Version: "test", Replica: "self", Logger: zerolog.Nop(), Exporter: exported})
 	w.must(err)
 	w.Cleanup(func() { tracer.Stop(w.ctx) })
-	r := w.run(slots, time.Second, append(change, func(worker *Worker) { worker.trace = tracer })...)
+	r := w.run(4, time.Second, func(worker *Worker) { worker.trace = tracer })
 	return r, func() map[string][]sdk.ReadOnlySpan {
 		w.Helper()
 		r.stop()
@@ -127,7 +127,7 @@ func TestEveryWayIsTraced(t *testing.T) {
 			w := newWorld(t, setting{})
 			w.answer(c.far)
 			c.do(w)
-			_, exported := w.traced(4)
+			_, exported := w.traced()
 			w.publish("order.created", "evt_1", "{}")
 			for range c.calls {
 				w.next()
@@ -146,14 +146,14 @@ func TestHeldIsTracedOn(t *testing.T) {
 	paused := func(d *endpoint.Document) { d.Paused = true }
 	w.endpoint("crm", paused)
 	w.endpoint("old", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(time.Second) })
-	_, first := w.traced(4)
+	_, first := w.traced()
 	w.publish("order.created", "evt_1", "{}")
 	w.held(1)
 	w.dead(1) // of old
 	before := first()
 	w.wantSpans(before, map[string]int{"process event": 1, "deliver": 2, "hold": 2, "dead letter": 1})
 	w.endpoint("crm")
-	_, second := w.traced(4)
+	_, second := w.traced()
 	w.next()
 	w.until("it is not held any more", func() bool { return w.state(w.names.Deliveries()).Msgs == 0 })
 	after := second()
@@ -184,7 +184,7 @@ func TestProbeIsTraced(t *testing.T) {
 		}
 		return delivery.Result{Status: 200}
 	})
-	r, exported := w.traced(4)
+	r, exported := w.traced()
 	for i := range 5 { // open it
 		w.publish("order.created", "evt_"+strconv.Itoa(i), "{}")
 		w.next()
