@@ -50,7 +50,7 @@ func (w *Worker) finish(m *message, settled bool) {
 	if m.parts.Add(-1) > 0 {
 		return
 	}
-	m.reading.End(!m.failed.Load())
+	m.reading.End(!m.failed.Load() || w.attempts.Err() != nil) // a stop is no failure
 	switch {
 	case !m.failed.Load():
 		w.complain(m.Ack(), "ack")
