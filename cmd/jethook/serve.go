@@ -15,6 +15,7 @@ import (
 	"jethook/pkg/embedded"
 	"jethook/pkg/replica"
 	"jethook/pkg/secret"
+	"jethook/pkg/tracing"
 	"jethook/streams"
 )
 
@@ -31,6 +32,8 @@ func (serveCmd) Help() string {
 		}
 		text.WriteString("\n      " + v.Description)
 	}
+	text.WriteString("\n\nTraces are exported where OTEL_EXPORTER_OTLP_ENDPOINT says; OpenTelemetry's other variables hold, too." +
+		"\nSIGUSR1 makes the log a step more detailed, SIGUSR2 a step less.")
 	return text.String()
 }
 
@@ -40,7 +43,9 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	o, err := replicaOptions(c, a)
+	log, level := newLogger(c, a.Err, a.logTerminal())
+	defer level.follow()()
+	o, err := replicaOptions(c, log)
 	if err != nil {
 		return err
 	}
@@ -82,7 +87,7 @@ func collect(ctx context.Context) {
 }
 
 // replicaOptions turns the configuration into a replica's options.
-func replicaOptions(c config.Config, a *app) (replica.Options, error) {
+func replicaOptions(c config.Config, log zerolog.Logger) (replica.Options, error) {
 	names, err := streams.NewNames(c.Namespace)
 	if err != nil {
 		return replica.Options{}, usageError{err}
@@ -95,7 +100,10 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 	if err != nil {
 		return replica.Options{}, usageError{err}
 	}
-	log := newLogger(c, a.Err, a.logTerminal())
+	traces, err := tracing.Configured()
+	if err != nil {
+		return replica.Options{}, usageError{err}
+	}
 	ring, found, err := masterKeys(c, log)
 	if err != nil {
 		return replica.Options{}, err
@@ -107,7 +115,7 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
 		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
-		AttemptLog: c.AttemptLog, Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Logger: log,
+		AttemptLog: c.AttemptLog, Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Traces: traces, Logger: log,
 	}, nil
 }
 

@@ -39,6 +39,9 @@ type envelope struct {
 // reason.
 const maxHeader = 48 << 10
 
+// maxTrace is how long each part of a Trace may be. What is stored must fit again.
+const maxTrace = 64
+
 // Encode returns the delivery as a message for subject. Where header and body
 // together would exceed limit (the server's max_payload), the body stays out
 // and Decode says so. Where the header alone would exceed what NATS stores,
@@ -125,6 +128,9 @@ func Decode(tenant, endpoint string, header nats.Header, body []byte) (Delivery,
 	env.EventTime = env.EventTime.UTC()
 	if year := env.EventTime.Year(); year < 0 || year > 9999 {
 		return Delivery{}, fmt.Errorf("header %s: event_time in the year %d cannot be written again", Header, year)
+	}
+	if len(env.Trace.Delivery) > maxTrace || len(env.Trace.Attempt) > maxTrace {
+		env.Trace = Trace{} // nor what jethook writes, and no reason to give up a delivery
 	}
 	return Delivery{
 		Event: event.Event{ID: env.EventID, Tenant: tenant, Type: env.EventType,

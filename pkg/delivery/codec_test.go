@@ -73,6 +73,9 @@ func randomDelivery(r *rand.Rand) Delivery {
 	if r.IntN(2) == 0 {
 		d.State.Due, d.State.First = moment(), moment()
 	}
+	if r.IntN(2) == 0 {
+		d.State.Trace = Trace{Delivery: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0" + text("01", 2), Attempt: text("0123456789abcdef", 17)}
+	}
 	for range r.IntN(MaxHistory + 1) {
 		d.State.History = append(d.State.History, Attempt{r.IntN(100), moment(), r.IntN(600), text(odd, 200), float64(r.IntN(1e6)) / 1000, r.IntN(2) == 0})
 	}
@@ -213,6 +216,39 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// A delivery that is in no trace is stored as it was before there were traces, and
+// a trace that jethook does not write is left out, so that the rest can be stored
+// again.
+func TestTraceInTheState(t *testing.T) {
+	const text = `{"event_id":"a","event_type":"b","event_time":"2026-01-02T03:04:05Z","event_seq":7,"origin":"e7","attempts":1,"since":"2026-01-02T03:04:05Z"`
+	for _, c := range []struct {
+		name, more string
+		stays      bool
+	}{
+		{"none", "", true},
+		{"one", `,"trace":{"delivery":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","attempt":"b7ad6b7169203331"}`, true},
+		{"before the first attempt", `,"trace":{"delivery":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}`, true},
+		{"too long a one", `,"trace":{"delivery":"` + strings.Repeat("0", maxTrace+1) + `"}`, false},
+		{"too long an attempt", `,"trace":{"delivery":"0","attempt":"` + strings.Repeat("0", 60_000) + `"}`, false},
+	} {
+		d, err := Decode("acme", "crm", nats.Header{Header: {text + c.more + "}"}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := d.Encode("subject", testLimit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := text + "}"
+		if c.stays {
+			want = text + c.more + "}"
+		}
+		if got := m.Header.Get(Header); got != want {
+			t.Errorf("%s: stored as %.300s, want %s", c.name, got, want)
+		}
+	}
+}
+
 // No header makes Decode panic, and what it accepts can be stored again and is
 // the same then.
 func FuzzDecode(f *testing.F) {
@@ -224,6 +260,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(m.Header.Get(Header), "Ce-Source", "/a", []byte("body"))
 	}
 	f.Add(`{"event_id":"a","origin":"e1"}`, BodyHeader, BodyInEvent, []byte{})
+	f.Add(`{"event_id":"a","origin":"e1","trace":{"delivery":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","attempt":"b7ad6b7169203331"}}`, "tracestate", "a=1", []byte{})
 	f.Add(`{"event_id":"a","origin":"e1","attempts":99999,"history":[{}],"due":"9999-12-31T23:59:59Z"}`, "ce-", "x", []byte{})
 	f.Fuzz(func(t *testing.T, text, name, value string, body []byte) {
 		d, err := Decode("acme", "crm", nats.Header{Header: {text}, name: {value}}, body)

@@ -39,8 +39,18 @@ type State struct {
 	Dead Reason `json:"dead,omitempty"`
 	// Replay says that this round is a replay.
 	Replay bool `json:"replay,omitempty"`
+	// Trace says where in a trace of OpenTelemetry the delivery stands. Zero, and
+	// not stored, while traces are off.
+	Trace Trace `json:"trace,omitzero"`
 	// History holds the attempts of all rounds, oldest first, at most MaxHistory.
 	History []Attempt `json:"history,omitempty"`
+}
+
+// Trace lets the spans of later attempts, made by whichever replica, come below
+// the delivery's own and link to those before them.
+type Trace struct {
+	Delivery string `json:"delivery"`          // traceparent of the delivery's span
+	Attempt  string `json:"attempt,omitempty"` // span id of its last attempt
 }
 
 // MaxHistory is how many attempts a history holds; the oldest go first.

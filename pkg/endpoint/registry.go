@@ -230,7 +230,7 @@ func (r *Registry) apply(changes []change) {
 		}
 	}
 	if len(locked) > 0 { // in one line, because without keys it is all of them
-		r.log.Warn().Int("endpoints", len(locked)).Str("first", locked[0]).
+		r.log.Warn().Int("endpoints", len(locked)).Str("endpoint", locked[0]).
 			Msg("their secrets are sealed with a master key that is not in JETHOOK_MASTER_KEYS: this replica makes no attempts at them and holds their events")
 	}
 	r.announce()

@@ -705,7 +705,7 @@ func TestTheRegistryLocksWhatItCannotOpen(t *testing.T) {
 		if _, unavailable := r.Get("acme", "unsigned").Unavailable(); unavailable {
 			t.Errorf("%s: an endpoint without secrets is locked, too", name)
 		}
-		if log.count(`"endpoints":1,"first":"acme/crm"`) != 1 || log.count("JETHOOK_MASTER_KEYS") != 1 {
+		if log.count(`"endpoints":1,"endpoint":"acme/crm"`) != 1 || log.count("JETHOOK_MASTER_KEYS") != 1 {
 			t.Errorf("%s: the log does not say so once", name)
 		}
 	}

@@ -147,7 +147,7 @@ func (r *Registry) load(ctx context.Context, updates <-chan jetstream.KeyValueEn
 		}
 	}
 	r.retain(met, revision)
-	r.log.Info().Int("endpoints", r.Len()).Int("broken", r.BrokenLen()).Dur("took", time.Since(began)).Msg("endpoints loaded")
+	r.log.Info().Int("endpoints", r.Len()).Int("broken", r.BrokenLen()).Dur("duration", time.Since(began)).Msg("endpoints loaded")
 	return nil
 }
 

@@ -20,6 +20,9 @@ type Event struct {
 	Seq    uint64    // where the server stored it
 	Fields []Field   // headers that are passed on to receivers, by name, each once
 	Body   []byte    // as published
+	// Trace is the traceparent of the span in which the event is being read here.
+	// It is not stored. Empty while traces are off.
+	Trace string
 	// Problem says why no receiver can have the event, in words for who
 	// published it: its headers break a limit. Empty for one that can be sent.
 	Problem string

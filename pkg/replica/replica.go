@@ -46,6 +46,7 @@ type Options struct {
 	MasterKeys     *secret.Ring   // seal and open secrets; nil: none are configured
 	FoundKeys      *secret.Ring   // take their place where secrets are sealed with them
 	Grace          time.Duration  // for running attempts at a stop
+	Traces         bool           // export them as OpenTelemetry's variables say
 	Logger         zerolog.Logger
 	// Started is called once the replica delivers. It may be nil.
 	Started func(Running)
@@ -134,11 +135,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	attempts := attempt.NewWriter(attempt.Options{
 		JetStream: js, Names: o.Names, Level: o.AttemptLog, Replica: self, Counter: metrics, Logger: o.Logger,
 	})
+	trace, err := startTracing(ctx, o, self, &undo)
+	if err != nil {
+		return err
+	}
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
-		Restore: restore, Log: attempts, Metrics: metrics, Logger: o.Logger,
+		Restore: restore, Log: attempts, Metrics: metrics, Trace: trace, Logger: o.Logger,
 	})
 	where.HTTP, err = serveHTTP(ctx, o, nc, registry, w, metrics, &undo)
 	if err != nil {

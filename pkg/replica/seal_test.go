@@ -131,7 +131,7 @@ func TestAReplicaWithoutKeysHoldsForOthers(t *testing.T) {
 	joined.FoundKeys = ringOf(t, secret.NewMasterKey())
 	second := start(t, joined)
 	ready(t, second)
-	for _, part := range []string{`"level":"error"`, "add it to JETHOOK_MASTER_KEYS", "this replica cannot open the endpoints' secrets", `"endpoints":1,"first":"acme/crm"`} {
+	for _, part := range []string{`"level":"error"`, "add it to JETHOOK_MASTER_KEYS", "this replica cannot open the endpoints' secrets", `"endpoints":1,"endpoint":"acme/crm"`} {
 		if !strings.Contains(log.String(), part) {
 			t.Errorf("the log does not say %q:\n%s", part, log)
 		}

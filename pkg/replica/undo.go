@@ -20,7 +20,7 @@ func (u *undo) add(name string, do func() error) { u.steps = append(u.steps, ste
 func (u *undo) all(log zerolog.Logger) error {
 	var errs []error
 	for _, s := range slices.Backward(u.steps) {
-		log.Debug().Str("what", s.name).Msg("stopping")
+		log.Debug().Str("part", s.name).Msg("stopping")
 		errs = append(errs, s.do())
 	}
 	u.steps = nil

@@ -13,6 +13,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/signature"
+	"jethook/pkg/tracing"
 )
 
 // The headers of a request, in the form in which net/http sends them.
@@ -53,6 +54,7 @@ func (s *Sender) request(ctx context.Context, d *delivery.Delivery, of *endpoint
 	if e.Field("content-type") == "" {
 		set("Content-Type", "application/json")
 	}
+	tracing.Inject(ctx, h)
 	set("User-Agent", s.userAgent)
 	set(headerID, e.ID)
 	set(headerTimestamp, timestamp)

@@ -76,12 +76,13 @@ type entry struct {
 func (w *Worker) attempt(e entry, d *delivery.Delivery, waitID string) bool {
 	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(e.ep.Timeout))
 	defer cancel()
+	ctx, span := w.trace.Attempt(ctx, d, e.ep)
 	result := w.sender.Attempt(ctx, d, e.ep)
 	if e.gate.Done(vital(result)) {
 		w.opened(e.ep, e.gate.Why(), result)
 	}
 	verdict, state := d.After(result, terms(e.ep), rand.Float64)
-	w.attempted(made{d, result, verdict, state, false})
+	w.attempted(made{d, result, verdict, state, false, span})
 	d.State = state
 	if verdict.Disable {
 		w.disableAsked(e.ep, result)
@@ -109,6 +110,7 @@ func (w *Worker) settle(e entry, d *delivery.Delivery, v delivery.Verdict, waitI
 // While NATS takes no dead letters, the delivery waits as one that was given
 // up: no attempt is made again, and no slot is kept.
 func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delivery.Reason, waitID string) bool {
+	w.trace.Dead(d, reason)
 	url, lane := "", streams.DefaultLane
 	if ep != nil {
 		url, lane = ep.RedactedURL(), w.laneFor(ep, lane)
@@ -149,6 +151,6 @@ func (w *Worker) disable(ep *endpoint.Endpoint, why string) {
 		// The next such answer tries again; meanwhile attempts go on.
 		w.oddities.Error().Err(err).Str("endpoint", ep.Name()).Msg("could not disable an endpoint")
 	case changed:
-		w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Msg("endpoint disabled")
+		w.log.Warn().Str("endpoint", ep.Name()).Str("reason", why).Msg("endpoint disabled")
 	}
 }

@@ -7,8 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/tracing"
 )
 
 // BenchmarkEvent is the way of an event whose first attempt succeeds, without
@@ -17,6 +21,17 @@ func BenchmarkEvent(b *testing.B) { benchmarkEvent(b) }
 
 // BenchmarkEventUnderARate is the same for a tenant with a rate that it keeps.
 func BenchmarkEventUnderARate(b *testing.B) { benchmarkEvent(b, limited(1e9)) }
+
+// BenchmarkEventTraced is the same with spans of all that happens, which nobody
+// takes.
+func BenchmarkEventTraced(b *testing.B) {
+	tracer, err := tracing.Start(b.Context(), tracing.Options{Version: "test", Replica: "self", Logger: zerolog.Nop(), Exporter: tracetest.NewNoopExporter()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { tracer.Stop(context.Background()) })
+	benchmarkEvent(b, func(worker *Worker) { worker.trace = tracer })
+}
 
 func benchmarkEvent(b *testing.B, change ...func(*Worker)) {
 	w := newWorld(b, setting{})

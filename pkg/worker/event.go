@@ -61,6 +61,7 @@ func (w *Worker) event(m *message) {
 		w.finish(m, true)
 		return
 	}
+	m.reading = w.trace.Event(&e, m.Subject())
 	switch {
 	case m.handed >= poisonous:
 		w.finish(m, w.poisonEvent(e, endpoints))

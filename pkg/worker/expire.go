@@ -229,6 +229,7 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 		}
 		d := &over[i].Delivery
 		_, reason := l(d)
+		w.trace.Dead(d, reason)
 		d.State.Due = time.Time{}
 		var err error
 		if messages[i], err = w.letters.Letter(d, url, reason, time.Now()); err != nil {

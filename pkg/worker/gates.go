@@ -75,7 +75,7 @@ func (w *Worker) opened(ep *endpoint.Endpoint, why string, r delivery.Result) {
 		NextProbe: now.Add(gate.Interval(0, wait, w.random))}
 	// Not its error, which quotes what the receiver answered: that is for whoever
 	// looks at the endpoint.
-	w.log.Warn().Str("endpoint", ep.Name()).Str("why", why).Int("status", r.Status).Str("fault", string(r.Fault)).
+	w.log.Warn().Str("endpoint", ep.Name()).Str("reason", why).Int("status", r.Status).Str("fault", string(r.Fault)).
 		Msg("gate opened: no attempts until a probe succeeds")
 	w.telling.Go(func() {
 		for w.attempts.Err() == nil {

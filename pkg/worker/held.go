@@ -30,6 +30,7 @@ func (w *Worker) toHold(d *delivery.Delivery, msgID string) (*nats.Msg, streams.
 	now := time.Now()
 	kind := hold.KindOf(d, now)
 	d.State.Begin(now)
+	w.trace.Held(d)
 	m, err := w.held.Message(d, kind, msgID)
 	return m, kind, err
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/tracing"
 )
 
 // message is a message in our hands until it is acked or handed back.
@@ -22,6 +24,7 @@ type message struct {
 	shared   bool         // there are several
 	fed      bool         // it is held, and being fed back
 	failed   atomic.Bool  // one of them could not be settled
+	reading  tracing.Reading
 }
 
 func newMessage(m jetstream.Msg, l *lane, now time.Time) (*message, error) {
@@ -47,6 +50,7 @@ func (w *Worker) finish(m *message, settled bool) {
 	if m.parts.Add(-1) > 0 {
 		return
 	}
+	m.reading.End(!m.failed.Load() || w.attempts.Err() != nil) // a stop is no failure
 	switch {
 	case !m.failed.Load():
 		w.ack(m)
@@ -68,6 +72,6 @@ func (w *Worker) handBack(m *message) { w.complain(m.NakWithDelay(time.Milliseco
 func (w *Worker) complain(err error, what string) {
 	// The keepalive may still see a message that was just acked.
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
-		w.log.Warn().Err(err).Str("what", what).Msg("could not answer for a message, it will come again")
+		w.log.Warn().Err(err).Str("answer", what).Msg("could not answer for a message, it will come again")
 	}
 }

@@ -12,24 +12,26 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/gate"
+	"jethook/pkg/tracing"
 )
 
 // attempt makes an attempt that the gate let through, and reports whether the
 // event is over.
 func (h *head) attempt(ctx context.Context, ep *endpoint.Endpoint, g *gate.Gate) (over bool) {
-	result := h.send(ep)
+	result, span := h.send(ep)
 	if g.Done(vital(result)) {
 		h.w.opened(ep, g.Why(), result)
 	}
 	verdict, state := h.d.After(result, terms(ep), rand.Float64)
-	h.w.attempted(made{&h.d, result, verdict, state, false})
+	h.w.attempted(made{&h.d, result, verdict, state, false, span})
 	return h.conclude(ctx, ep, verdict, state, result)
 }
 
-func (h *head) send(ep *endpoint.Endpoint) delivery.Result {
+func (h *head) send(ep *endpoint.Endpoint) (delivery.Result, tracing.Attempt) {
 	ctx, cancel := context.WithTimeout(h.w.attempts, time.Duration(ep.Timeout))
 	defer cancel()
-	return h.w.sender.Attempt(ctx, &h.d, ep)
+	ctx, span := h.w.trace.Attempt(ctx, &h.d, ep)
+	return h.w.sender.Attempt(ctx, &h.d, ep), span
 }
 
 // conclude stores what came of an attempt, and reports whether the event is over.
@@ -107,7 +109,7 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 		h.wait(ctx, time.Now().Add(tendEvery))
 		return false
 	}
-	result := h.send(ep)
+	result, span := h.send(ep)
 	verdict, next := h.d.After(result, terms(ep), rand.Float64)
 	v := vital(result)
 	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
@@ -117,7 +119,7 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 		verdict = delivery.Verdict{Outcome: delivery.Retry, Disable: verdict.Disable}
 		next = h.d.AfterProbe(result)
 	}
-	w.attempted(made{&h.d, result, verdict, next, true})
+	w.attempted(made{&h.d, result, verdict, next, true, span})
 	over = h.conclude(ctx, ep, verdict, next, result)
 	store, cancel := context.WithTimeout(context.WithoutCancel(w.attempts), leaseBeyond)
 	defer cancel()
@@ -135,7 +137,7 @@ func (h *head) tell(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease
 	case r.Fault == delivery.FaultInterrupted:
 		return h.w.fleet.Release(ctx, lease)
 	case v.Fault == gate.Alive:
-		h.log.Info().Int("probes", lease.Opened.Probes+1).Dur("after", time.Since(lease.Opened.Since)).
+		h.log.Info().Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
 			Msg("gate closed: a probe succeeded")
 		return h.w.fleet.Close(ctx, h.name)
 	}

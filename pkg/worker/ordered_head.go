@@ -39,7 +39,7 @@ func (o *inOrder) see(ctx context.Context, m *message) {
 		return
 	}
 	h := &head{inOrder: o, m: m}
-	defer func() { h.ticket.refund(h.ticket.n) }()
+	defer func() { h.ticket.refund(h.ticket.n); h.m.reading.End(true) }()
 	if !h.read() {
 		h.done()
 		return
@@ -70,6 +70,7 @@ func (h *head) read() bool {
 	}
 	h.d = delivery.New(event.New(event.Message{Tenant: tenant, Type: eventType,
 		Header: h.m.Headers(), Body: h.m.Data(), Seq: h.m.seq, Time: h.m.stored}), h.id)
+	h.m.reading = h.w.trace.Event(&h.d.Event, h.m.Subject())
 	return true
 }
 
@@ -126,7 +127,7 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 // anew begins a new round of attempts.
 func (h *head) anew(now time.Time) {
 	s := h.d.State
-	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), Replay: s.Replay, History: s.History}
+	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), Replay: s.Replay, Trace: s.Trace, History: s.History}
 	h.disabled = nil
 }
 

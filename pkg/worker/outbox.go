@@ -54,6 +54,7 @@ func (w *Worker) stored(d *delivery.Delivery, lane, msgID string) (*nats.Msg, er
 	if scheduled {
 		subject = w.names.Scheduled(d.Event.Tenant, d.Endpoint, d.Event.ID, d.State.Origin)
 	}
+	w.trace.Delivery(d)
 	m, err := d.Encode(subject, w.js.Conn().MaxPayload())
 	if err != nil {
 		return nil, err

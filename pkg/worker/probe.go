@@ -97,6 +97,7 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(ep.Timeout))
 	defer cancel()
 	d := s.Delivery
+	ctx, span := w.trace.Attempt(ctx, &d, ep)
 	result := w.sender.Attempt(ctx, &d, ep)
 	verdict, state := d.After(result, terms(ep), rand.Float64)
 	v := vital(result)
@@ -107,7 +108,7 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	if again {
 		verdict, state = delivery.Verdict{Outcome: delivery.Retry, Disable: verdict.Disable}, d.AfterProbe(result)
 	}
-	w.attempted(made{&d, result, verdict, state, true})
+	w.attempted(made{&d, result, verdict, state, true, span})
 	store, cancel := context.WithTimeout(w.attempts, leaseBeyond)
 	defer cancel()
 	if verdict.Outcome == delivery.Interrupted {
@@ -130,7 +131,7 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	if failed || v.Fault == gate.Neutral {
 		return w.fleet.Failed(store, lease, w.nextProbe(lease, result, ep)) // that delivery is over, the trouble is not
 	}
-	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("after", time.Since(lease.Opened.Since)).
+	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
 		Msg("gate closed: a probe succeeded")
 	return w.fleet.Close(store, ep.Name())
 }

@@ -1,13 +1,17 @@
 package worker
 
 import (
+	"cmp"
 	"maps"
 	"sync"
+
+	"github.com/rs/zerolog"
 
 	"jethook/pkg/attempt"
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
+	"jethook/pkg/tracing"
 )
 
 // made is an attempt that was made, and what it makes of the delivery.
@@ -17,16 +21,39 @@ type made struct {
 	verdict delivery.Verdict
 	next    delivery.State
 	probe   bool
+	span    tracing.Attempt
 }
 
+// eachPerSecond is how many attempts the log tells of in a second, at the debug
+// level. How many there were is a metric.
+const eachPerSecond = 20
+
 // attempted tells of an attempt all who want to know: the one place where that is
-// done.
+// done. The delivery is still as the attempt found it.
 func (w *Worker) attempted(a made) {
 	w.metrics.Attempt(a.verdict.Outcome, a.result)
+	a.span.End(a.verdict, a.result)
+	w.logAttempt(&a)
 	if a.verdict.Outcome == delivery.Interrupted && len(a.result.Request) == 0 {
 		return // nothing was sent
 	}
 	w.attemptLog.Attempt(&attempt.Made{Delivery: a.d, Result: a.result, Verdict: a.verdict, NextAt: a.next.Due, Probe: a.probe})
+}
+
+func (w *Worker) logAttempt(a *made) {
+	line := w.log.Debug()
+	if line == nil {
+		return
+	}
+	if !w.each.Sample(zerolog.DebugLevel) {
+		line.Discard()
+		line.Send() // writes nothing, and gives its buffer back
+		return
+	}
+	// Not the error, which quotes what the receiver answered.
+	line.Str("event_id", a.d.Event.ID).Str("tenant", a.d.Event.Tenant).Str("endpoint", a.d.Name()).Int("attempt", a.d.Number()).
+		Str("outcome", string(a.verdict.Outcome)).Str("reason", cmp.Or(string(a.verdict.Reason), string(a.result.Fault))).
+		Int("status", a.result.Status).Dur("duration", a.result.Duration).Msg("attempt")
 }
 
 // died tells of a dead letter that was stored.

@@ -65,7 +65,7 @@ func (t *trouble) over(log zerolog.Logger, what string) {
 		return
 	}
 	if t.told {
-		log.Info().Dur("after", time.Since(t.since)).Msg(what)
+		log.Info().Dur("duration", time.Since(t.since)).Msg(what)
 	}
 	t.since, t.told = time.Time{}, false
 }

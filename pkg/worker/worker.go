@@ -21,6 +21,7 @@ import (
 	"jethook/pkg/gate"
 	"jethook/pkg/hold"
 	"jethook/pkg/telemetry"
+	"jethook/pkg/tracing"
 	"jethook/streams"
 )
 
@@ -78,8 +79,8 @@ type Replicas interface {
 	Live() []fleet.Member
 }
 
-// Options are what a worker works with. All are required but Lanes and
-// TenantRate.
+// Options are what a worker works with. All are required but Lanes, TenantRate
+// and Trace.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
@@ -102,6 +103,7 @@ type Options struct {
 	// Log keeps every attempt and for whom each event is. Nil keeps nothing.
 	Log     *attempt.Writer
 	Metrics *telemetry.Metrics
+	Trace   *tracing.Tracer // nil: no spans
 	Logger  zerolog.Logger
 }
 
@@ -124,8 +126,10 @@ type Worker struct {
 	attemptLog  *attempt.Writer
 	unlogged    unlogged
 	metrics     *telemetry.Metrics
+	trace       *tracing.Tracer
 	log         zerolog.Logger
-	oddities    zerolog.Logger // for what producers can make happen as often as they like
+	oddities    zerolog.Logger  // for what producers can make happen as often as they like
+	each        zerolog.Sampler // of the lines that tell of each attempt
 
 	lanes     lanes
 	ended     []*lane           // guarded by the lanes' mutex
@@ -159,8 +163,9 @@ func New(o Options) *Worker {
 		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, tenantRate: o.TenantRate, schedules: o.Schedules,
 		endpoints: o.Endpoints, sender: checked{o.Sender}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
-		restore: o.Restore, attemptLog: o.Log, metrics: o.Metrics, log: o.Logger,
+		restore: o.Restore, attemptLog: o.Log, metrics: o.Metrics, trace: o.Trace, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
+		each:      &zerolog.BurstSampler{Burst: eachPerSecond, Period: time.Second},
 		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, ends: make(map[string]uint64), straysEvery: straysEvery, random: rand.Float64,
 	}
 	w.attempts, w.cut = context.WithCancelCause(context.Background())

@@ -84,6 +84,10 @@ func (r *canaryRun) scenario(data string, replicas ...*replica) {
 		r.record(inLog, replica.log.String())
 	}
 	r.readDisk(data)
+	r.record(inTraces, r.to.bodies...) // the replicas have ended
+	if r.to.header.Get("Authorization") != r.exporter {
+		r.Error("the exporter of traces did not use its credential: this shows little")
+	}
 	r.look()
 }
 
@@ -145,6 +149,7 @@ func (r *canaryRun) mistakes() {
 	for _, variable := range []string{
 		"JETHOOK_MASTER_KEYS=" + bad, "JETHOOK_MASTER_KEY=" + bad, "JETHOOK_EGRESS_PROXY=http://jethook:" + r.proxyPassword + "@", "JETHOOK_EGRESS_PROXY=ftp://jethook:" + r.proxyPassword + "@proxy",
 		"NATS_URL=nats://jethook:" + bad + "@127.0.0.1:1", "NATS_URL=nats://jethook:" + bad + "/x@127.0.0.1:1", "NATS_URL=" + strings.Replace(r.url, "@", bad+"@", 1) + "," + "jethook:" + bad + "@[", "NATS_NKEY=/nowhere",
+		"OTEL_EXPORTER_OTLP_HEADERS=" + bad, "OTEL_EXPORTER_OTLP_ENDPOINT=http://jethook:" + bad + "@127.0.0.1:1",
 	} {
 		stdout, stderr, code := cliWith(r.T, append(slices.Clone(r.env), "JETHOOK_HTTP_ADDR=127.0.0.1:0", "NATS_PASSWORD="+r.natsPassword, variable), "", "serve")
 		name, _, _ := strings.Cut(variable, "=")

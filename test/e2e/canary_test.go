@@ -27,6 +27,7 @@ const (
 	inBucket  = "the bucket of endpoints"
 	onDisk    = "the data directory"
 	onWire    = "a request"
+	inTraces  = "the traces"
 )
 
 // canaries are planted where nothing of them may come out but in the places that
@@ -42,7 +43,7 @@ type planted struct {
 	signing, overlap, made, master, natsPassword, proxyPassword  string
 	authorization, apiKey, ordinary, query, answer, answerHeader string
 	basic, bearer, clientSecret, accessToken, extra, tlsKey      string
-	payload, ceHeader, otherHeader                               string
+	payload, ceHeader, otherHeader, exporter                     string
 	brokenSecret, brokenQuery, refused                           string
 }
 
@@ -72,6 +73,7 @@ func (p *planted) table() canaries {
 		{"a header of an event that is not passed on", &p.otherHeader, []string{inStream, onDisk}},
 		{"the beginning of an answer", &p.answer, []string{inCommand, whenAsked, inLetter, inStream, inBucket, onDisk}},
 		{"a header of an answer", &p.answerHeader, nil},
+		{"the credential of the exporter of traces", &p.exporter, nil},
 	}
 }
 
@@ -80,8 +82,9 @@ type canaryRun struct {
 	*testing.T
 	planted
 	far *httptest.Server
-	url string   // of NATS
-	env []string // of replicas and commands
+	to  *collector // of traces
+	url string     // of NATS
+	env []string   // of replicas and commands
 
 	mu  sync.Mutex
 	out map[string]*strings.Builder // by place
@@ -125,7 +128,9 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	r.signing, r.overlap = body(), body()
 	r.far = httptest.NewServer(r)
 	t.Cleanup(r.far.Close)
-	r.env = append(environment(trial...), "JETHOOK_LOG_LEVEL=trace", "CANARY_PASSWORD="+r.basic)
+	r.to = newCollector(t)
+	r.env = append(environment(trial...), "JETHOOK_LOG_LEVEL=trace", "CANARY_PASSWORD="+r.basic,
+		"OTEL_EXPORTER_OTLP_ENDPOINT="+r.to.URL, "OTEL_EXPORTER_OTLP_HEADERS=authorization="+r.exporter)
 	return r
 }
 
@@ -163,7 +168,7 @@ func (r *canaryRun) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // look compares what came out with the table.
 func (r *canaryRun) look() {
-	all := []string{inLog, inMetrics, inCommand, whenAsked, inLetter, inStream, inBucket, onDisk, onWire}
+	all := []string{inLog, inMetrics, inCommand, whenAsked, inLetter, inStream, inBucket, onDisk, onWire, inTraces}
 	for _, place := range all {
 		if r.out[place] == nil || r.out[place].Len() < 100 {
 			r.Errorf("nothing came out in %s: this shows little", place)

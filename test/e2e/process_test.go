@@ -73,7 +73,7 @@ func (l *log) String() string {
 func environment(more ...string) []string {
 	var env []string
 	for _, line := range os.Environ() {
-		if !strings.HasPrefix(line, "JETHOOK_") && !strings.HasPrefix(line, "NATS_") {
+		if !strings.HasPrefix(line, "JETHOOK_") && !strings.HasPrefix(line, "NATS_") && !strings.HasPrefix(line, "OTEL_") {
 			env = append(env, line)
 		}
 	}
