@@ -53,10 +53,7 @@ func (g *grants) reader() {
 		api("CONSUMER.CREATE", dead, "*", g.namespace, "dlq", ">"),
 		api("CONSUMER.MSG.NEXT", dead, "*"), api("CONSUMER.DELETE", dead, "*"))
 	g.allow("show a dead letter, the body of which may be in the event only", api("DIRECT.GET", dead), api("DIRECT.GET", events))
-	g.allow("read the attempt log",
-		api("CONSUMER.CREATE", g.Attempts(), "*", g.namespace, "attempts", ">"),
-		api("CONSUMER.CREATE", g.Attempts(), "*", g.namespace, "ledger", ">"),
-		api("CONSUMER.MSG.NEXT", g.Attempts(), "*"), api("CONSUMER.DELETE", g.Attempts(), "*"))
+	g.allow("read the attempt log", api("DIRECT.GET", g.Attempts()))
 	g.allow("find where a delivery waits", api("DIRECT.GET", deliveries))
 }
 

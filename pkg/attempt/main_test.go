@@ -100,7 +100,7 @@ func (w *world) records(f Filter) (all []Record) {
 
 func (w *world) ledger() (all []Entry) {
 	w.Helper()
-	for m, err := range w.store.scan(w.names.Ledger("*"), time.Time{}).All(w.ctx, w.js) {
+	for m, err := range w.store.read(w.names.Ledger("*"), time.Time{}).All(w.ctx, w.js) {
 		w.must(err)
 		for e, err := range Entries(m) {
 			w.must(err)

@@ -34,7 +34,7 @@ func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[Record, error] 
 			return
 		}
 		found := 0
-		for m, err := range s.scan(f.subject(s.names), f.Since).All(ctx, s.js) {
+		for m, err := range s.read(f.subject(s.names), f.Since).All(ctx, s.js) {
 			if err != nil {
 				yield(Record{}, err)
 				return
@@ -57,8 +57,8 @@ func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[Record, error] 
 	}
 }
 
-func (s *Store) scan(filter string, since time.Time) streams.Scan {
-	return streams.Scan{Stream: s.names.Attempts(), Filter: filter, Since: since}
+func (s *Store) read(filter string, since time.Time) streams.Read {
+	return streams.Read{Stream: s.names.Attempts(), Filter: filter, Since: since}
 }
 
 // Entries yields the lines of a message of the ledger.
@@ -97,48 +97,53 @@ func (s *Store) Follow(ctx context.Context, f Filter, do func(Record) error) err
 	if err := f.Validate(); err != nil {
 		return err
 	}
-	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{f.subject(s.names)}, DeliverPolicy: jetstream.DeliverNewPolicy}
-	if !f.Since.IsZero() {
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
-	}
-	consumer, err := s.js.OrderedConsumer(ctx, s.names.Attempts(), config)
+	stream, err := s.js.Stream(ctx, s.names.Attempts())
 	if ctx.Err() != nil {
 		return nil // somebody has seen enough
 	}
 	if err != nil {
 		return fmt.Errorf("follow the attempt log: %w", s.explain(err))
 	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return fmt.Errorf("follow the attempt log: %w", err)
+	next := s.read(f.subject(s.names), f.Since)
+	if f.Since.IsZero() {
+		next.First = stream.CachedInfo().State.LastSeq + 1
 	}
-	defer messages.Stop()
-	stop := context.AfterFunc(ctx, messages.Stop)
-	defer stop()
+	ticker := time.NewTicker(followEvery)
+	defer ticker.Stop()
 	for found := 0; ; {
-		m, err := messages.Next()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("follow the attempt log: %w", err)
-		}
-		for r, err := range decode(streams.Message{Data: m.Data()}, decodeRecord) {
+		for m, err := range next.All(ctx, s.js) {
+			if ctx.Err() != nil {
+				return nil
+			}
 			if err != nil {
 				return err
 			}
-			if !f.matches(&r) {
-				continue
+			next.First = m.Seq + 1
+			for r, err := range decode(m, decodeRecord) {
+				if err != nil {
+					return err
+				}
+				if !f.matches(&r) {
+					continue
+				}
+				if err := do(r); err != nil {
+					return err
+				}
+				if found++; found == f.Limit {
+					return nil
+				}
 			}
-			if err := do(r); err != nil {
-				return err
-			}
-			if found++; found == f.Limit {
-				return nil
-			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		}
 	}
 }
+
+// followEvery is how often Follow looks for more.
+const followEvery = 250 * time.Millisecond
 
 func (s *Store) explain(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
@@ -153,7 +158,7 @@ func (s *Store) explain(err error) error {
 func (s *Store) Event(ctx context.Context, id string, since time.Time) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		quoted := appendString(nil, id)
-		for m, err := range s.scan(s.names.Ledger(strconv.Itoa(Part(id))), since).All(ctx, s.js) {
+		for m, err := range s.read(s.names.Ledger(strconv.Itoa(Part(id))), since).All(ctx, s.js) {
 			if err != nil {
 				yield(Entry{}, err)
 				return

@@ -2,13 +2,11 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"jethook/pkg/attempt"
 	"jethook/pkg/deadletter"
@@ -135,39 +133,21 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 // firstSince returns the sequence of the first event that was stored at a time or
 // later, 0 where there is none.
 func (a *Auditor) firstSince(ctx context.Context, t time.Time) (uint64, error) {
-	messages, err := jetstreamext.GetBatch(ctx, a.js, a.names.Events(), 1,
-		jetstreamext.GetBatchSubject(a.names.Namespace()+".events.>"), jetstreamext.GetBatchStartTime(later(t, time.Unix(1, 0))))
-	if err != nil {
-		return 0, fmt.Errorf("find the first event since %s: %w", t, err)
+	m, found, err := streams.Read{Stream: a.names.Events(), Filter: a.events(), Since: t}.Next(ctx, a.js)
+	if !found {
+		return 0, err
 	}
-	for m, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return 0, nil
-		}
-		if err != nil {
-			return 0, fmt.Errorf("find the first event since %s: %w", t, err)
-		}
-		return m.Sequence, nil
-	}
-	return 0, errors.New("find the first event: its answer was lost on the way")
+	return m.Seq, nil
 }
 
 // timeOf returns when the event under a sequence was stored, or the one behind it
 // where it is gone.
 func (a *Auditor) timeOf(ctx context.Context, seq uint64) (time.Time, error) {
-	messages, err := jetstreamext.GetBatch(ctx, a.js, a.names.Events(), 1,
-		jetstreamext.GetBatchSubject(a.names.Namespace()+".events.>"), jetstreamext.GetBatchSeq(seq))
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read event %d: %w", seq, err)
-	}
-	for m, err := range messages {
-		if err != nil {
-			return time.Time{}, fmt.Errorf("read event %d: %w", seq, err)
-		}
-		return m.Time, nil
-	}
-	return time.Time{}, fmt.Errorf("read event %d: its answer was lost on the way", seq)
+	m, _, err := streams.Read{Stream: a.names.Events(), Filter: a.events(), First: seq}.Next(ctx, a.js)
+	return m.Time, err
 }
+
+func (a *Auditor) events() string { return a.names.Namespace() + ".events.>" }
 
 // floors returns up to where the consumers of events have acked: the least of all
 // lanes, and of each ordered endpoint.

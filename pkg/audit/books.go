@@ -75,11 +75,11 @@ func (b *books) reach(ctx context.Context) error {
 
 // read reads what the ledger says that was not read before.
 func (b *books) read(ctx context.Context) error {
-	scan := streams.Scan{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since}
+	read := streams.Read{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since}
 	if b.ledger > 0 {
-		scan.First, scan.Since = b.ledger+1, time.Time{}
+		read.First, read.Since = b.ledger+1, time.Time{}
 	}
-	for m, err := range scan.All(ctx, b.js) {
+	for m, err := range read.All(ctx, b.js) {
 		if err != nil {
 			return err
 		}

@@ -113,8 +113,7 @@ func (a *Auditor) unread(ctx context.Context, id string) (uint64, error) {
 	if err != nil || least >= allOfIt {
 		return 0, err
 	}
-	scan := streams.Scan{Stream: a.names.Events(), Filter: a.names.Namespace() + ".events.>", First: least + 1, HeadersOnly: true}
-	for m, err := range scan.All(ctx, a.js) {
+	for m, err := range (streams.Read{Stream: a.names.Events(), Filter: a.events(), First: least + 1}).All(ctx, a.js) {
 		if err != nil {
 			return 0, err
 		}

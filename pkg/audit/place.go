@@ -2,14 +2,7 @@ package audit
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"iter"
-	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"jethook/pkg/delivery"
 	"jethook/streams"
@@ -37,61 +30,24 @@ type place struct {
 	eventID          string
 }
 
-const (
-	pageSize  = 1000
-	pageBytes = 4 << 20
-)
-
 // places yields the deliveries that lie under a subject, oldest first, of those
-// that can be read. Messages are asked for directly: a work queue has one reader.
+// that can be read.
 func (a *Auditor) places(ctx context.Context, subject string) iter.Seq2[place, error] {
 	return func(yield func(place, error) bool) {
-		for next := uint64(1); ; {
-			page, err := a.page(ctx, subject, next)
+		for m, err := range (streams.Read{Stream: a.names.Deliveries(), Filter: subject}).All(ctx, a.js) {
 			if err != nil {
 				yield(place{}, err)
 				return
 			}
-			if len(page) == 0 {
+			if p, ok := a.place(m); ok && !yield(p, nil) {
 				return
 			}
-			for _, m := range page {
-				next = m.Sequence + 1
-				if p, ok := a.place(m); ok && !yield(p, nil) {
-					return
-				}
-			}
 		}
 	}
-}
-
-// page returns some of what lies under a subject, from a sequence on.
-func (a *Auditor) page(ctx context.Context, subject string, from uint64) (page []*jetstream.RawStreamMsg, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	stream := a.names.Deliveries()
-	messages, err := jetstreamext.GetBatch(ctx, a.js, stream, pageSize,
-		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchMaxBytes(pageBytes), jetstreamext.GetBatchSeq(from))
-	if err != nil {
-		return nil, fmt.Errorf("read what waits in stream %s: %w", stream, err)
-	}
-	for m, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return nil, nil // the only way in which the stream says that there is none
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read what waits in stream %s: %w", stream, err)
-		}
-		page = append(page, m)
-	}
-	if len(page) == 0 {
-		return nil, fmt.Errorf("read what waits in stream %s: its answer was lost on the way", stream)
-	}
-	return page, nil
 }
 
 // place reads where a stored message says that it lies, and whose it is.
-func (a *Auditor) place(m *jetstream.RawStreamMsg) (p place, ok bool) {
+func (a *Auditor) place(m streams.Message) (p place, ok bool) {
 	p.state = Waiting
 	var err error
 	if p.tenant, p.endpoint, _, err = a.names.ParseHeld(m.Subject); err == nil {
@@ -101,7 +57,7 @@ func (a *Auditor) place(m *jetstream.RawStreamMsg) (p place, ok bool) {
 			return place{}, false // a replay's mark, what an ordered endpoint remembers, or nothing of ours
 		}
 	}
-	d, err := delivery.Decode(p.tenant, p.endpoint, nats.Header(m.Header), nil)
+	d, err := delivery.Decode(p.tenant, p.endpoint, m.Header, nil)
 	if err != nil {
 		return place{}, false // set aside by whoever reads it next, and said there
 	}

@@ -176,10 +176,9 @@ func TestListStopsAtTheEndOfItsBeginning(t *testing.T) {
 
 func TestListLeavesNoConsumerBehind(t *testing.T) {
 	w := newWorld(t, setting{})
-	const n = 1001 // more than two fetches
-	w.fill(n, 10, "acme/crm", "acme/shop")
-	if got := len(w.list(Filter{})); got != n {
-		t.Errorf("listed %d", got)
+	w.fill(2*scanBatch+1, 10, "acme/crm", "acme/shop")
+	if n := len(w.list(Filter{})); n != 2*scanBatch+1 {
+		t.Errorf("listed %d", n)
 	}
 	for _, err := range w.store.All(w.ctx, Filter{}) {
 		if err != nil {

@@ -1,0 +1,170 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"jethook/pkg/attempt"
+	"jethook/pkg/deadletter"
+	"jethook/pkg/delivery"
+	"jethook/pkg/event"
+	"jethook/streams"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a NATS server with the topology. The test plays the replicas: it stores
+// what they would have stored.
+type world struct {
+	testing.TB
+	ctx   context.Context
+	js    jetstream.JetStream
+	names streams.Names
+	log   *attempt.Writer
+	*Auditor
+}
+
+type nobody struct{}
+
+func (nobody) AttemptsLogged(int) {}
+func (nobody) AttemptsLost(int)   {}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+	})
+	w := &world{TB: t, ctx: ctx}
+	w.must(err)
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	w.must(err)
+	t.Cleanup(nc.Close)
+	w.js, err = jetstream.New(nc)
+	w.must(err)
+	w.names, err = streams.NewNames("")
+	w.must(err)
+	topology, err := streams.NewTopology(streams.Options{Names: w.names})
+	w.must(err)
+	_, err = topology.Ensure(ctx, w.js)
+	w.must(err)
+	w.Auditor = New(w.js, w.names)
+	w.settle = time.Millisecond
+	w.log = attempt.NewWriter(attempt.Options{JetStream: w.js, Names: w.names, Counter: nobody{}, Logger: zerolog.Nop()})
+	run, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.log.Run(run) }()
+	t.Cleanup(func() { stop(); <-ended })
+	return w
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// publish publishes an event of acme's.
+func (w *world) publish(id string) event.Event {
+	w.Helper()
+	m := nats.NewMsg("webhooks.events.acme.order.created")
+	m.Header.Set(jetstream.MsgIDHeader, id)
+	m.Data = []byte("{}")
+	ack, err := w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	stream, err := w.js.Stream(w.ctx, w.names.Events())
+	w.must(err)
+	raw, err := stream.GetMsg(w.ctx, ack.Sequence)
+	w.must(err)
+	return w.eventOf(streams.Message{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time, Header: raw.Header, Data: raw.Data})
+}
+
+// ackAll lets the fanout consumer have acked all that there is.
+func (w *world) ackAll() {
+	w.Helper()
+	consumer, err := w.js.Consumer(w.ctx, w.names.Events(), streams.Fanout)
+	w.must(err)
+	for {
+		batch, err := consumer.FetchNoWait(100)
+		w.must(err)
+		n := 0
+		for m := range batch.Messages() {
+			w.must(m.DoubleAck(w.ctx))
+			n++
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+// attempt keeps an attempt.
+func (w *world) attempt(e event.Event, endpoint string, status int) *delivery.Delivery {
+	d := delivery.New(e, endpoint)
+	r := delivery.Result{At: time.Now(), Duration: time.Millisecond, Status: status}
+	w.log.Attempt(&attempt.Made{Delivery: &d, Result: r, Verdict: delivery.Classify(r, nil)})
+	return &d
+}
+
+// store stores a delivery under a subject, as it waits there.
+func (w *world) store(d *delivery.Delivery, subject string) {
+	w.Helper()
+	m, err := d.Encode(subject, 0)
+	w.must(err)
+	_, err = w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+}
+
+// bury stores a dead letter.
+func (w *world) bury(d *delivery.Delivery) {
+	w.Helper()
+	m, err := deadletter.NewWriter(w.names, func() int64 { return 0 }).Letter(d, "", delivery.Rejected, time.Now())
+	w.must(err)
+	_, err = w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	w.log.Dead(d, delivery.Rejected)
+}
+
+func (w *world) audit(window Window) Report {
+	w.Helper()
+	w.log.Flush(w.ctx)
+	r, err := w.Audit(w.ctx, window)
+	w.must(err)
+	if sum := r.Delivered + r.Waiting + r.Held + r.Dead + r.Discarded + r.Unaccounted - lost(r); sum != r.Matched {
+		w.Errorf("%d matched, and the sum of all others is %d: %+v", r.Matched, sum, r)
+	}
+	return r
+}
+
+// lost returns how many differences are events that nobody matched.
+func lost(r Report) (n int) {
+	for _, d := range r.Differences {
+		if d.Endpoint == "" {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) expect(r Report, want Report) {
+	w.Helper()
+	r.Since, r.Until, r.Differences = time.Time{}, time.Time{}, nil
+	if got, want := fmt.Sprintf("%+v", r), fmt.Sprintf("%+v", want); got != want {
+		w.Errorf("got  %s\nwant %s", got, want)
+	}
+}
