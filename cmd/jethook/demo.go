@@ -103,5 +103,8 @@ func (d *demo) story(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.account(ctx); err != nil {
+		return err
+	}
 	return d.conclude(final)
 }

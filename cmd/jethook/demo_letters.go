@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"jethook/pkg/audit"
 	"jethook/pkg/deadletter"
 	"jethook/pkg/delivery"
 )
@@ -44,7 +46,7 @@ func (d *demo) showLetters(ctx context.Context, dead int) error {
 		d.say("  … and %d more (`jethook dlq list`)", more)
 	}
 	d.showHistory(telling)
-	return nil
+	return d.showEvent(ctx, telling.EventID)
 }
 
 // tells says how much there is to see in a dead letter's history: most of all
@@ -93,6 +95,29 @@ func (d *demo) showHistory(l deadletter.Letter) {
 	if probesOf(l) > 0 {
 		d.say("  Probes do not use up attempts: the endpoint was known to be down.")
 	}
+}
+
+// showEvent shows where an event stands at each endpoint.
+func (d *demo) showEvent(ctx context.Context, id string) error {
+	stories, err := audit.New(d.client.JS, d.client.Names).Event(ctx, id)
+	if err != nil {
+		return fmt.Errorf("look for event %s: %w", id, err)
+	}
+	d.say("")
+	d.say("  Where that event stands, for whoever asks (`jethook event show %s`):", id)
+	t := d.table("Endpoint", "Delivery", "Attempts", "Last answer", "Took")
+	for _, s := range stories {
+		for _, of := range s.Deliveries {
+			row := table.Row{s.Event.Tenant + "/" + of.Endpoint, of.State, len(of.Attempts), "-", "-"}
+			if n := len(of.Attempts); n > 0 {
+				last := of.Attempts[n-1]
+				row[3], row[4] = cmp.Or(string(last.Fault), strconv.Itoa(last.Status)), took(last.DurationMS)
+			}
+			t.AppendRow(row)
+		}
+	}
+	d.render(t)
+	return nil
 }
 
 // shortError is an error in a column that must not make its table wider than

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"jethook/pkg/audit"
 	"jethook/pkg/receiver"
 )
 
@@ -75,6 +77,19 @@ Next, for real:
   jethook replay                                       and send it again
 Receivers on this machine, such as jethook listen, are off limits unless serve
 and apply run with JETHOOK_ALLOW_HTTP=true JETHOOK_EGRESS_ALLOW=127.0.0.0/8.`)
+	return nil
+}
+
+// account asks the log whether it says the same.
+func (d *demo) account(ctx context.Context) error {
+	r, err := audit.New(d.client.JS, d.client.Names).Audit(ctx, audit.Window{})
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	if r.Delivered != r.Matched {
+		return broken([]string{fmt.Sprintf("the audit says that not everything is delivered: %+v", r)})
+	}
+	d.say("  `jethook audit` adds up: %s matched, %d delivered.", deliveries(uint64(r.Matched)), r.Delivered)
 	return nil
 }
 

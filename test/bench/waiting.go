@@ -53,6 +53,6 @@ func (b *bench) waitingRetries(ctx context.Context, p *proof) error {
 	if err != nil {
 		return err
 	}
-	p.beside("those that wait", before, after)
+	p.beside("those that wait", after, before)
 	return p.memory(s)
 }
