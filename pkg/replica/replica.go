@@ -45,6 +45,7 @@ type Options struct {
 	AttemptLog     attempt.Level  // what of the attempts is logged; empty is all
 	MasterKeys     *secret.Ring   // seal and open secrets; nil: none are configured
 	FoundKeys      *secret.Ring   // take their place where secrets are sealed with them
+	Spotlight      int            // busy endpoints with metrics of their own; 0: none
 	Grace          time.Duration  // for running attempts at a stop
 	Traces         bool           // export them as OpenTelemetry's variables say
 	Logger         zerolog.Logger
@@ -141,6 +142,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
+		Spotlight: o.Spotlight,
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
 		Restore: restore, Log: attempts, Metrics: metrics, Trace: trace, Logger: o.Logger,
