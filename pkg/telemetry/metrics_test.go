@@ -76,7 +76,7 @@ func TestPromisedAtZero(t *testing.T) {
 		"jethook_oldest_waiting_age_seconds{state=event}", "jethook_oldest_waiting_age_seconds{state=delivery}",
 		"jethook_oldest_waiting_age_seconds{state=held}", "jethook_oldest_waiting_age_seconds{state=ordered}",
 		"jethook_replicas", "jethook_nats_connected", "jethook_nats_reconnects_total", "jethook_nats_round_trip_seconds",
-		"jethook_collected_timestamp_seconds", "jethook_accounting_difference", "jethook_accounting_timestamp_seconds",
+		"jethook_collected_timestamp_seconds", "jethook_ordered_pending", "jethook_accounting_difference", "jethook_accounting_timestamp_seconds",
 		"jethook_accounting_deliveries{state=matched}", "jethook_accounting_deliveries{state=delivered}",
 		"jethook_accounting_deliveries{state=waiting}", "jethook_accounting_deliveries{state=held}",
 		"jethook_accounting_deliveries{state=dead}", "jethook_accounting_deliveries{state=discarded}",
@@ -118,6 +118,7 @@ func TestCounters(t *testing.T) {
 	m.Gates(3, 1, 2)
 	now := time.Now()
 	m.Backlog(Held, 4)
+	m.Ordered(8)
 	m.Oldest(OldestEvent, now.Add(-time.Minute), now)
 	m.Oldest(OldestHeld, now.Add(time.Minute), now) // by a clock that is ahead
 	m.Stream("DLQ", 2, 500, 1000)
@@ -150,7 +151,7 @@ func TestCounters(t *testing.T) {
 		"jethook_consumer_max_ack_pending{consumer=fanout}": 50_000, "jethook_in_flight_limit": 8,
 		"jethook_event_to_first_attempt_seconds_count": 1, "jethook_event_to_first_attempt_seconds_sum": 0.125,
 		"jethook_gate_openings_total": 1, "jethook_gates{state=open}": 3, "jethook_gates{state=probing}": 1, "jethook_gates{state=ramp}": 2,
-		"jethook_backlog{state=held}": 4, "jethook_oldest_waiting_age_seconds{state=event}": 60, "jethook_oldest_waiting_age_seconds{state=held}": 0,
+		"jethook_backlog{state=held}": 4, "jethook_ordered_pending": 8, "jethook_oldest_waiting_age_seconds{state=event}": 60, "jethook_oldest_waiting_age_seconds{state=held}": 0,
 		"jethook_stream_messages{stream=DLQ}": 2, "jethook_stream_bytes{stream=DLQ}": 500, "jethook_stream_limit_bytes{stream=DLQ}": 1000,
 		"jethook_stream_messages{stream=EVENTS}": 1, "jethook_stream_bytes{stream=EVENTS}": 100, "jethook_stream_limit_bytes{stream=EVENTS}": 0,
 		"jethook_nats_round_trip_seconds": 0.002, "jethook_collected_timestamp_seconds": 1.5,

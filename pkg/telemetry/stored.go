@@ -10,6 +10,7 @@ import (
 // collects them tells the same, seconds old.
 type stored struct {
 	backlog   *prometheus.GaugeVec
+	ordered   prometheus.Gauge
 	oldest    *prometheus.GaugeVec
 	messages  *prometheus.GaugeVec
 	bytes     *prometheus.GaugeVec
@@ -36,6 +37,7 @@ const (
 func newStored(f families) stored {
 	s := stored{
 		backlog: f.gauge("jethook_backlog", "What is not settled, for all replicas: waiting (events that are not fanned out, in the lanes that this replica serves, those for ordered endpoints left out, and deliveries to be attempted or scheduled), held (deliveries), dead (dead letters).", "state"),
+		ordered: f.gauge("jethook_ordered_pending", "Events that wait for the ordered endpoints that this replica serves, those in hand included, half a minute old.").WithLabelValues(),
 		oldest: f.gauge("jethook_oldest_waiting_age_seconds", "Age of the oldest event that its consumer has not acked, of the oldest delivery stored for its next attempt (schedules left out), "+
 			"of the oldest held delivery since it was first attempted or held, and of the oldest event that this replica has in hand for an ordered endpoint; 0 when there is none.", "state"),
 		messages:  f.gauge("jethook_stream_messages", "Messages in a stream.", "stream"),
@@ -57,6 +59,10 @@ func newStored(f families) stored {
 func (m *Metrics) Backlog(state string, n uint64) {
 	m.stored.backlog.WithLabelValues(state).Set(float64(n))
 }
+
+// Ordered tells how many events wait for the ordered endpoints that are served
+// here.
+func (m *Metrics) Ordered(pending uint64) { m.stored.ordered.Set(float64(pending)) }
 
 // Oldest tells since when the oldest of a kind waits; the zero time says that
 // there is none. A time in the future, by a clock that is ahead, is now.

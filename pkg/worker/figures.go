@@ -18,6 +18,10 @@ import (
 // and a PING, however much that is.
 const figuresEvery = 5 * time.Second
 
+// orderedEvery is how often it asks how far behind the ordered endpoints are that
+// it serves: there can be two hundred, and each has a consumer of its own.
+const orderedEvery = 30 * time.Second
+
 // figures are what a replica tells of what NATS stores for all replicas, and of
 // how endpoints fare. They are collected now and then, so that a scrape waits for
 // nobody.
@@ -26,6 +30,9 @@ type figures struct {
 	every time.Duration
 	light spotlight
 	again trouble
+	// When the consumers of ordered endpoints are to be asked, and how often.
+	orderedNext  time.Time
+	orderedEvery time.Duration
 	// What the keeper's listing said last of the stream of deliveries.
 	held, others atomic.Uint64
 }
@@ -35,7 +42,7 @@ func newFigures(w *Worker, spotlight int) *figures {
 	m.InFlight(w.busy, w.maxInFlight)
 	m.Replicas(w.replicas.Count)
 	m.NATS(nc.IsConnected, func() uint64 { return nc.Stats().Reconnects })
-	f := &figures{w: w, every: figuresEvery, light: newSpotlight(spotlight)}
+	f := &figures{w: w, every: figuresEvery, orderedEvery: orderedEvery, light: newSpotlight(spotlight)}
 	for _, name := range f.streams() {
 		m.Stream(name, 0, 0, 0)
 	}
@@ -139,7 +146,7 @@ func (f *figures) ask(ctx context.Context) error {
 	err := errors.Join(
 		f.oldest(ctx, telemetry.OldestEvent, handles[f.w.names.Events()], func(l *lane) *consumer { return l.fanout }),
 		f.oldest(ctx, telemetry.OldestDelivery, handles[f.w.names.Deliveries()], func(l *lane) *consumer { return l.deliver }),
-		f.oldestHeld(ctx))
+		f.oldestHeld(ctx), f.ordered(ctx))
 	if err == nil {
 		f.w.metrics.Collected(time.Now())
 	}
@@ -197,6 +204,38 @@ func (f *figures) oldestHeld(ctx context.Context) error {
 	}
 	f.w.metrics.Oldest(telemetry.OldestHeld, since, time.Now())
 	return nil
+}
+
+// ordered tells how many events wait for the ordered endpoints that this replica
+// serves.
+func (f *figures) ordered(ctx context.Context) error {
+	if time.Now().Before(f.orderedNext) {
+		return nil
+	}
+	var pending uint64
+	for _, durable := range f.w.ordered.durables() {
+		c, err := f.w.js.Consumer(ctx, f.w.names.Events(), durable)
+		if gone(err) {
+			continue // it is being made, or ended
+		}
+		if err != nil {
+			return fmt.Errorf("look up consumer %s: %w", durable, err)
+		}
+		pending += c.CachedInfo().NumPending + uint64(c.CachedInfo().NumAckPending)
+	}
+	f.w.metrics.Ordered(pending)
+	f.orderedNext = time.Now().Add(f.orderedEvery)
+	return nil
+}
+
+// durables returns the consumers of the endpoints that are served.
+func (o *ordered) durables() (all []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.served {
+		all = append(all, s.durable)
+	}
+	return all
 }
 
 // older returns the earlier of two times, of which the zero one is none.

@@ -20,7 +20,7 @@ import (
 // endpoints.
 func often(spotlight int) func(*Worker) {
 	return func(w *Worker) {
-		w.figures.every = 10 * time.Millisecond
+		w.figures.every, w.figures.orderedEvery = 10*time.Millisecond, 0
 		w.figures.light.most = spotlight
 	}
 }
@@ -161,7 +161,8 @@ func TestFirstUnacked(t *testing.T) {
 	}
 }
 
-// The event in hand of an ordered endpoint tells how far it is behind.
+// How far an ordered endpoint is behind shows in the age of the event in hand, and
+// in how many wait.
 func TestFiguresOfOrderedEndpoints(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
@@ -169,13 +170,15 @@ func TestFiguresOfOrderedEndpoints(t *testing.T) {
 	release := make(chan struct{})
 	w.answer(hang(release))
 	r := w.run(4, time.Second, often(0))
-	w.publish("order.created", "1", "{}")
+	for _, id := range []string{"1", "2", "3"} {
+		w.publish("order.created", id, "{}")
+	}
 	w.until("it is told", func() bool {
-		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestOrdered) > 0
+		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestOrdered) > 0 && r.figure(t, "jethook_ordered_pending", "") == 3
 	})
 	close(release)
 	w.until("it is over", func() bool {
-		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestOrdered) == 0
+		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestOrdered) == 0 && r.figure(t, "jethook_ordered_pending", "") == 0
 	})
 }
 
