@@ -12,6 +12,7 @@ import (
 	"jethook/pkg/gate"
 	"jethook/pkg/hold"
 	"jethook/pkg/telemetry"
+	"jethook/streams"
 )
 
 // figuresEvery is how often a replica asks what NATS stores: seven small requests
@@ -26,10 +27,11 @@ const orderedEvery = 30 * time.Second
 // how endpoints fare. They are collected now and then, so that a scrape waits for
 // nobody.
 type figures struct {
-	w     *Worker
-	every time.Duration
-	light spotlight
-	again trouble
+	w       *Worker
+	streams []string // that are told of
+	every   time.Duration
+	light   spotlight
+	again   trouble
 	// When the consumers of ordered endpoints are to be asked, and how often.
 	orderedNext  time.Time
 	orderedEvery time.Duration
@@ -43,15 +45,15 @@ func newFigures(w *Worker, spotlight int) *figures {
 	m.Replicas(w.replicas.Count)
 	m.NATS(nc.IsConnected, func() uint64 { return nc.Stats().Reconnects })
 	f := &figures{w: w, every: figuresEvery, orderedEvery: orderedEvery, light: newSpotlight(spotlight)}
-	for _, name := range f.streams() {
+	topology, err := streams.NewTopology(streams.Options{Names: w.names})
+	if err != nil { // the definitions are in the program, and can be read
+		w.log.Error().Err(err).Msg("there are no metrics of streams")
+	}
+	f.streams = topology.Names()
+	for _, name := range f.streams {
 		m.Stream(name, 0, 0, 0)
 	}
 	return f
-}
-
-// streams returns the streams that are told of.
-func (f *figures) streams() []string {
-	return []string{f.w.names.Events(), f.w.names.Deliveries(), f.w.names.DeadLetters()}
 }
 
 // surveyed takes note of what the stream of deliveries has.
@@ -121,7 +123,8 @@ func (f *figures) consumers(of func(*lane) *consumer) (infos []*jetstream.Consum
 	return infos
 }
 
-// ask asks NATS for what only NATS knows.
+// ask asks NATS for what only NATS knows. What it cannot say of one thing keeps
+// nothing else from being told.
 func (f *figures) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -130,22 +133,10 @@ func (f *figures) ask(ctx context.Context) error {
 		return fmt.Errorf("ask NATS for a sign of life: %w", err)
 	}
 	f.w.metrics.RoundTrip(time.Since(began))
-	handles := make(map[string]jetstream.Stream)
-	for _, name := range f.streams() {
-		stream, err := f.w.js.Stream(ctx, name)
-		if err != nil {
-			return fmt.Errorf("look up stream %s: %w", name, err)
-		}
-		info := stream.CachedInfo()
-		f.w.metrics.Stream(name, info.State.Msgs, info.State.Bytes, info.Config.MaxBytes)
-		if name == f.w.names.DeadLetters() {
-			f.w.metrics.Backlog(telemetry.Dead, info.State.Msgs)
-		}
-		handles[name] = stream
-	}
-	err := errors.Join(
-		f.oldest(ctx, telemetry.OldestEvent, handles[f.w.names.Events()], func(l *lane) *consumer { return l.fanout }),
-		f.oldest(ctx, telemetry.OldestDelivery, handles[f.w.names.Deliveries()], func(l *lane) *consumer { return l.deliver }),
+	all, err := f.sizes(ctx)
+	err = errors.Join(err,
+		f.oldest(ctx, telemetry.OldestEvent, all[f.w.names.Events()], func(l *lane) *consumer { return l.fanout }),
+		f.oldest(ctx, telemetry.OldestDelivery, all[f.w.names.Deliveries()], func(l *lane) *consumer { return l.deliver }),
 		f.oldestHeld(ctx), f.ordered(ctx))
 	if err == nil {
 		f.w.metrics.Collected(time.Now())
@@ -153,9 +144,31 @@ func (f *figures) ask(ctx context.Context) error {
 	return err
 }
 
+// sizes tells how large the streams are, and returns them by name.
+func (f *figures) sizes(ctx context.Context) (all map[string]jetstream.Stream, err error) {
+	all = make(map[string]jetstream.Stream, len(f.streams))
+	for _, name := range f.streams {
+		stream, failed := f.w.js.Stream(ctx, name)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("look up stream %s: %w", name, failed))
+			continue
+		}
+		info := stream.CachedInfo()
+		f.w.metrics.Stream(name, info.State.Msgs, info.State.Bytes, info.Config.MaxBytes)
+		if name == f.w.names.DeadLetters() {
+			f.w.metrics.Backlog(telemetry.Dead, info.State.Msgs)
+		}
+		all[name] = stream
+	}
+	return all, err
+}
+
 // oldest tells the age of the oldest message that a kind of consumers has not
-// acked.
+// acked, if their stream is there.
 func (f *figures) oldest(ctx context.Context, kind string, stream jetstream.Stream, of func(*lane) *consumer) error {
+	if stream == nil {
+		return nil
+	}
 	var oldest time.Time
 	for _, info := range f.consumers(of) {
 		at, err := firstUnacked(ctx, stream, info)
