@@ -114,9 +114,14 @@ func TestFiguresTellWhatNATSStores(t *testing.T) {
 	if !is("jethook_oldest_waiting_age_seconds", telemetry.OldestDelivery, 0) {
 		t.Error("a schedule is told of as a delivery that waits to be attempted")
 	}
+	w.put(given("later", "n", delivery.State{Due: time.Now().Add(30 * time.Second)})) // which the consumer keeps pending
+	w.until("one that waits for less than a schedule is told of", func() bool {
+		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestDelivery) > 0
+	})
 	close(release)
 	w.until("the event is over", func() bool {
-		return is("jethook_backlog", telemetry.Waiting, 1) && is("jethook_oldest_waiting_age_seconds", telemetry.OldestEvent, 0)
+		signal(r.keeper.listNow)
+		return is("jethook_backlog", telemetry.Waiting, 2) && is("jethook_oldest_waiting_age_seconds", telemetry.OldestEvent, 0)
 	})
 }
 
