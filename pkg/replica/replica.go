@@ -38,6 +38,7 @@ type Options struct {
 	EndpointsFile  string // empty: none
 	StreamReplicas int
 	MaxInFlight    int
+	Spotlight      int            // busiest endpoints with metrics of their own; 0: none
 	Lanes          []string       // to be served; empty is all
 	Egress         egress.Options // what deliveries may reach, and how
 	TenantLimit    int            // endpoints that a tenant can have; 0: no limit
@@ -45,7 +46,6 @@ type Options struct {
 	AttemptLog     attempt.Level  // what of the attempts is logged; empty is all
 	MasterKeys     *secret.Ring   // seal and open secrets; nil: none are configured
 	FoundKeys      *secret.Ring   // take their place where secrets are sealed with them
-	Spotlight      int            // busy endpoints with metrics of their own; 0: none
 	Grace          time.Duration  // for running attempts at a stop
 	Traces         bool           // export them as OpenTelemetry's variables say
 	Logger         zerolog.Logger

@@ -81,8 +81,8 @@ type Replicas interface {
 	Live() []fleet.Member
 }
 
-// Options are what a worker works with. All are required but Lanes, TenantRate
-// and Trace.
+// Options are what a worker works with. All are required but Lanes, TenantRate,
+// Trace and Spotlight.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
