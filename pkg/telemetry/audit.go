@@ -15,15 +15,9 @@ type audit struct {
 	lost       prometheus.Counter
 }
 
-// Accounts are where the deliveries of a window are: Matched is the sum of all
-// others, or something is wrong.
-type Accounts struct{ Matched, Delivered, Waiting, Held, Dead, Discarded uint64 }
-
-// Difference returns how many of those that matched are nowhere else. Below zero,
-// so many are in more than one place.
-func (a Accounts) Difference() int64 {
-	return int64(a.Matched) - int64(a.Delivered+a.Waiting+a.Held+a.Dead+a.Discarded)
-}
+// Accounts are where the deliveries of a window are. Matched is the sum of all
+// others; what is Unaccounted is where it should not be, or nowhere.
+type Accounts struct{ Matched, Delivered, Waiting, Held, Dead, Discarded, Unaccounted int }
 
 func newAudit(f families) audit {
 	a := audit{
@@ -33,22 +27,21 @@ func newAudit(f families) audit {
 		records:    f.counter("jethook_attempt_log_records_total", "Lines of the attempt log and the ledger that were stored.").WithLabelValues(),
 		lost:       f.counter("jethook_attempt_log_lost_total", "Lines of the attempt log and the ledger that NATS did not store in time; they are missing there.").WithLabelValues(),
 	}
-	a.set(Accounts{}, 0)
+	a.set(Accounts{})
 	return a
 }
 
-func (a audit) set(of Accounts, difference int64) {
-	for state, n := range map[string]uint64{"matched": of.Matched, "delivered": of.Delivered, "waiting": of.Waiting,
+func (a audit) set(of Accounts) {
+	for state, n := range map[string]int{"matched": of.Matched, "delivered": of.Delivered, "waiting": of.Waiting,
 		"held": of.Held, "dead": of.Dead, "discarded": of.Discarded} {
 		a.deliveries.WithLabelValues(state).Set(float64(n))
 	}
-	a.difference.Set(float64(difference))
+	a.difference.Set(float64(of.Unaccounted))
 }
 
-// Accounting tells what an audit that ended at a time found. The difference is
-// what the audit says, which may know of more than the sums.
-func (m *Metrics) Accounting(a Accounts, difference int64, at time.Time) {
-	m.audit.set(a, difference)
+// Accounting tells what an audit found that ended at a time.
+func (m *Metrics) Accounting(a Accounts, at time.Time) {
+	m.audit.set(a)
 	m.audit.at.Set(float64(at.Unix()))
 }
 

@@ -125,8 +125,7 @@ func TestCounters(t *testing.T) {
 	m.Stream("EVENTS", 1, 100, -1)
 	m.RoundTrip(2 * time.Millisecond)
 	m.Collected(time.UnixMilli(1500))
-	accounts := Accounts{Matched: 21, Delivered: 1, Waiting: 2, Held: 3, Dead: 4, Discarded: 5}
-	m.Accounting(accounts, accounts.Difference(), time.Unix(7, 0))
+	m.Accounting(Accounts{Matched: 21, Delivered: 1, Waiting: 2, Held: 3, Dead: 4, Discarded: 5, Unaccounted: 6}, time.Unix(7, 0))
 	m.AttemptsLogged(9)
 	m.AttemptsLost(1)
 	m.Replicas(func() int { return 3 })
