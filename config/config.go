@@ -49,6 +49,8 @@ type Config struct {
 	LogLevel        zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn or error"`
 	LogFormat       string        `split_words:"true" default:"" desc:"json or console; console on a terminal when unset"`
 	ShutdownGrace   time.Duration `split_words:"true" default:"25s" desc:"how long running attempts may take to finish after SIGTERM"`
+
+	MetricsEndpoints int `split_words:"true" default:"20" desc:"how many of the busiest endpoints have metrics of their own, and at most five times as many of those in trouble; 0 is none"`
 }
 
 const prefix = "JETHOOK"
@@ -96,6 +98,7 @@ func (c Config) Validate() error {
 	// Asked for in the affirmative, because NaN is in no range.
 	check(c.TenantRate >= 0 && c.TenantRate <= 1_000_000, "TENANT_RATE", fmt.Sprint(c.TenantRate), "must be 0 to 1000000 a second, where 0 is no limit")
 	check(slices.Contains([]attempt.Level{attempt.All, attempt.Failures, attempt.Off}, c.AttemptLog), "ATTEMPT_LOG", string(c.AttemptLog), "must be all, failures or off")
+	check(c.MetricsEndpoints >= 0 && c.MetricsEndpoints <= 1000, "METRICS_ENDPOINTS", fmt.Sprint(c.MetricsEndpoints), "must be 0 to 1000, where 0 is none")
 	check(c.LogLevel >= zerolog.TraceLevel && c.LogLevel <= zerolog.ErrorLevel, "LOG_LEVEL", c.LogLevel.String(), "must be "+levels)
 	check(slices.Contains([]string{"", "json", "console"}, c.LogFormat), "LOG_FORMAT", c.LogFormat, "must be json or console")
 	check(c.ShutdownGrace >= 0 && c.ShutdownGrace <= time.Hour, "SHUTDOWN_GRACE", c.ShutdownGrace.String(), "must be 0 to 1h")

@@ -47,7 +47,7 @@ func load(t *testing.T, variables ...string) Config {
 
 var defaults = Config{
 	Namespace: "webhooks", HTTPAddr: "127.0.0.1:8080", DataDir: "./data", NATSListen: "127.0.0.1:4222", NATSSync: "always",
-	StreamReplicas: 1, MaxInFlight: 256, TenantEndpoints: 10_000, AttemptLog: "all", LogLevel: zerolog.InfoLevel, ShutdownGrace: 25 * time.Second,
+	StreamReplicas: 1, MaxInFlight: 256, TenantEndpoints: 10_000, AttemptLog: "all", LogLevel: zerolog.InfoLevel, ShutdownGrace: 25 * time.Second, MetricsEndpoints: 20,
 }
 
 func TestDefaults(t *testing.T) {
@@ -99,6 +99,7 @@ var contract = []struct {
 	{"JETHOOK_LOG_LEVEL", "info", "debug", func(c *Config) { c.LogLevel = zerolog.DebugLevel }},
 	{"JETHOOK_LOG_FORMAT", "", "console", func(c *Config) { c.LogFormat = "console" }},
 	{"JETHOOK_SHUTDOWN_GRACE", "25s", "1m", func(c *Config) { c.ShutdownGrace = time.Minute }},
+	{"JETHOOK_METRICS_ENDPOINTS", "20", "0", func(c *Config) { c.MetricsEndpoints = 0 }},
 }
 
 // What is described is what is read: the same names, the same defaults, and
@@ -214,6 +215,8 @@ func TestBadValues(t *testing.T) {
 		"JETHOOK_TENANT_RATE=-1":                     "must be 0 to 1000000",
 		"JETHOOK_TENANT_RATE=NaN":                    "must be 0 to 1000000",
 		"JETHOOK_TENANT_RATE=many":                   "must be a number",
+		"JETHOOK_METRICS_ENDPOINTS=-1":               "must be 0 to 1000",
+		"JETHOOK_METRICS_ENDPOINTS=1001":             "must be 0 to 1000",
 		"JETHOOK_ALLOW_HTTP=yes":                     "must be true or false",
 		"JETHOOK_ALLOW_HTTP=":                        "must be true or false",
 		"JETHOOK_MASTER_KEYS=c2VjcmV0":               "master key 1 has 6 bytes",

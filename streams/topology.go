@@ -88,6 +88,17 @@ func (t Topology) WithoutEndpoints() Topology {
 	return Topology{kept, t.Consumers}
 }
 
+// Names returns the names of the streams that are no buckets.
+func (t Topology) Names() []string {
+	var names []string
+	for _, s := range t.Streams {
+		if !strings.HasPrefix(s.Name, "KV_") {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // Bucket returns the topology of one bucket alone.
 func (t Topology) Bucket(name string) Topology {
 	var bucket Topology

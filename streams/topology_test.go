@@ -146,3 +146,24 @@ func mustJSON(t *testing.T, v any) string {
 	}
 	return string(data)
 }
+
+// Buckets are streams, too, and not among those that hold messages.
+func TestNamesLeavesBucketsOut(t *testing.T) {
+	n, err := NewNames("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	topology, err := NewTopology(Options{Names: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := topology.Names()
+	for _, want := range []string{n.Events(), n.Deliveries(), n.DeadLetters()} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%q lacks %s", got, want)
+		}
+	}
+	if slices.ContainsFunc(got, func(name string) bool { return strings.HasPrefix(name, "KV_") }) {
+		t.Errorf("%q has buckets", got)
+	}
+}

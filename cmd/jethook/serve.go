@@ -115,7 +115,8 @@ func replicaOptions(c config.Config, log zerolog.Logger) (replica.Options, error
 		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
 		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
-		AttemptLog: c.AttemptLog, Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Traces: traces, Logger: log,
+		AttemptLog: c.AttemptLog, Spotlight: c.MetricsEndpoints,
+		Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Traces: traces, Logger: log,
 	}, nil
 }
 

@@ -17,7 +17,7 @@ func BenchmarkEnterDone(b *testing.B) {
 				if g.Enter(ctx) != Go {
 					b.Fatal("not now")
 				}
-				g.Done(Vital{Fault: Alive})
+				g.Done(Vital{Fault: Alive, Ended: Delivered})
 			}
 		})
 	}
@@ -39,7 +39,7 @@ func BenchmarkParallel(b *testing.B) {
 		for i := 0; pb.Next(); i++ {
 			g := s.Of([]string{"acme/a", "acme/b", "globex/a", "globex/b"}[i%4], wide)
 			if g.Enter(ctx) == Go {
-				g.Done(Vital{Fault: Alive})
+				g.Done(Vital{Fault: Alive, Ended: Delivered})
 			}
 		}
 	})

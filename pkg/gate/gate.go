@@ -18,6 +18,7 @@ const (
 // Gate decides whether a delivery to its endpoint may go now. It is safe for
 // use by many goroutines; Set.Of makes one.
 type Gate struct {
+	name   string // of its endpoint
 	set    *Set
 	tenant *tenant
 	hungry bool // is in the slots' list; their mutex guards it
@@ -37,6 +38,7 @@ type Gate struct {
 	ramp   instant       // since when; 0: not on the ramp
 	flow   concurrency
 	health health
+	tally  Tally // since it was last asked for
 
 	queue []*waiter
 	due   instant     // when the first in the queue has its tokens; 0: lacks none
@@ -46,8 +48,8 @@ type Gate struct {
 	since instant
 }
 
-func newGate(s *Set, t *tenant, terms Terms) *Gate {
-	g := &Gate{set: s, tenant: t, terms: terms, used: true}
+func newGate(s *Set, name string, t *tenant, terms Terms) *Gate {
+	g := &Gate{name: name, set: s, tenant: t, terms: terms, used: true}
 	g.apply(s.now(), s.replicas())
 	g.flow.begin(min(startLimit, g.limits.MaxInFlight))
 	return g
@@ -103,6 +105,7 @@ func (g *Gate) Done(v Vital) (opens bool) {
 	g.used = true
 	g.inFlight--
 	g.flow.ended(at)
+	g.count(v.Ended)
 	if g.stale > 0 && v.Fault.failure() {
 		g.stale--
 		v = Vital{}
@@ -151,6 +154,7 @@ func (g *Gate) SetOpen(open bool) {
 		g.flow.begin(1)
 		g.ramp = at
 		g.tune(at)
+		g.set.ramped.add(g)
 	}
 }
 

@@ -14,6 +14,8 @@ type Set struct {
 	mu       sync.RWMutex
 	gates    map[string]*Gate
 	tenants  map[string]*tenant
+	counted  gateList // with a tally that was not asked for
+	ramped   gateList // that were on the ramp when last was looked
 }
 
 // instant is a time since a set's epoch: a third of a time.Time, and 0 means
@@ -58,8 +60,9 @@ func (s *Set) Of(name string, terms Terms) *Gate {
 		g.update(terms)
 		return g
 	}
-	g = newGate(s, s.tenantOf(name), terms)
-	s.gates[strings.Clone(name)] = g
+	name = strings.Clone(name)
+	g = newGate(s, name, s.tenantOf(name), terms)
+	s.gates[name] = g
 	return g
 }
 

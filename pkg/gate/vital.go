@@ -38,6 +38,8 @@ type Vital struct {
 	// RetryAfter is how long the endpoint asked to be left alone. It counts
 	// beside a failure only.
 	RetryAfter time.Duration
+	// Ended is for the tally and decides nothing.
+	Ended Ended
 }
 
 func (f Fault) failure() bool { return f == Overloaded || f == Failing }

@@ -44,13 +44,19 @@ func (s *Store) Of(ctx context.Context, tenant, endpoint string) (Waiting, error
 }
 
 func (s *Store) count(ctx context.Context, tenant, endpoint string) (map[string]Waiting, error) {
+	all, _, err := s.list(ctx, tenant, endpoint)
+	return all, err
+}
+
+// list returns what is held, and how many messages the stream has in all.
+func (s *Store) list(ctx context.Context, tenant, endpoint string) (_ map[string]Waiting, messages uint64, err error) {
 	stream, err := s.stream(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(s.names.Held(tenant, endpoint, wildcard)))
 	if err != nil {
-		return nil, fmt.Errorf("count what is held in stream %s: %w", s.names.Deliveries(), err)
+		return nil, 0, fmt.Errorf("count what is held in stream %s: %w", s.names.Deliveries(), err)
 	}
 	all := make(map[string]Waiting, len(info.State.Subjects))
 	for subject, n := range info.State.Subjects {
@@ -62,5 +68,5 @@ func (s *Store) count(ctx context.Context, tenant, endpoint string) (map[string]
 		w.add(kind, n)
 		all[tenant+"/"+endpoint] = w
 	}
-	return all, nil
+	return all, info.State.Msgs, nil
 }

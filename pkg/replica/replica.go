@@ -38,6 +38,7 @@ type Options struct {
 	EndpointsFile  string // empty: none
 	StreamReplicas int
 	MaxInFlight    int
+	Spotlight      int            // busiest endpoints with metrics of their own; 0: none
 	Lanes          []string       // to be served; empty is all
 	Egress         egress.Options // what deliveries may reach, and how
 	TenantLimit    int            // endpoints that a tenant can have; 0: no limit
@@ -141,6 +142,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
+		Spotlight: o.Spotlight,
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
 		Restore: restore, Log: attempts, Metrics: metrics, Trace: trace, Logger: o.Logger,

@@ -17,7 +17,17 @@ import (
 // serve serves until the test ends and returns the address.
 func serve(t *testing.T, ready func() error) string {
 	t.Helper()
-	s, err := Listen(t.Context(), "127.0.0.1:0", NewMetrics("test"), ready)
+	return serveOf(t, NewMetrics("test"), ready)
+}
+
+func serveMetrics(t *testing.T, m *Metrics) string {
+	t.Helper()
+	return serveOf(t, m, func() error { return nil })
+}
+
+func serveOf(t *testing.T, m *Metrics, ready func() error) string {
+	t.Helper()
+	s, err := Listen(t.Context(), "127.0.0.1:0", m, ready)
 	if err != nil {
 		t.Fatal(err)
 	}

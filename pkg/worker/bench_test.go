@@ -42,7 +42,7 @@ func benchmarkEvent(b *testing.B, change ...func(*Worker)) {
 	counter := &counter{n: int64(b.N), all: make(chan struct{})}
 	b.ReportAllocs()
 	b.ResetTimer()
-	w.run(64, time.Second, append(change, func(worker *Worker) { worker.sender = counter })...)
+	w.run(64, time.Second, append(change, func(worker *Worker) { worker.sender = checked{timed{counter, worker.metrics}} })...)
 	<-counter.all
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
@@ -77,7 +77,7 @@ func BenchmarkFeed(b *testing.B) {
 	w.endpoint("crm", func(d *endpoint.Document) { d.MaxInFlight = 256 })
 	b.ReportAllocs()
 	b.ResetTimer()
-	w.run(512, time.Second, func(worker *Worker) { worker.sender = counter })
+	w.run(512, time.Second, func(worker *Worker) { worker.sender = checked{timed{counter, worker.metrics}} })
 	<-counter.all
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")

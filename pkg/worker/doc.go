@@ -27,5 +27,8 @@
 //	strays     finds deliveries in lanes that are gone
 //	ordered    delivers in publish order to the endpoints that ask for it
 //	mend       makes streams and consumers again that somebody deleted
+//	figures    tells what NATS stores, and how endpoints fare
+//	spotlight  chooses the endpoints that have figures of their own
+//	timed      tells how long first attempts took to begin
 //	keepalive  tells NATS what is still being worked on
 package worker

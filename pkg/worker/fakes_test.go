@@ -117,6 +117,17 @@ func (e *endpoints) Get(tenant, id string) *endpoint.Endpoint {
 	return e.all[tenant+"/"+id]
 }
 
+func (e *endpoints) Disabled() (found []*endpoint.Endpoint) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ep := range e.all {
+		if ep.Disabled != nil {
+			found = append(found, ep)
+		}
+	}
+	return found
+}
+
 func (e *endpoints) Disable(_ context.Context, name, why string) (bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -77,6 +77,7 @@ func (w *Worker) opened(ep *endpoint.Endpoint, why string, r delivery.Result) {
 	// looks at the endpoint.
 	w.log.Warn().Str("endpoint", ep.Name()).Str("reason", why).Int("status", r.Status).Str("fault", string(r.Fault)).
 		Msg("gate opened: no attempts until a probe succeeds")
+	w.metrics.GateOpened()
 	w.telling.Go(func() {
 		for w.attempts.Err() == nil {
 			ctx, cancel := context.WithTimeout(w.attempts, publishTimeout)
@@ -112,7 +113,7 @@ func (w *Worker) gateChanged(name string, open bool) {
 
 // vital returns what a result says of the endpoint's health.
 func vital(r delivery.Result) gate.Vital {
-	v := gate.Vital{RetryAfter: r.RetryAfter}
+	v := gate.Vital{RetryAfter: r.RetryAfter, Ended: ended(r)}
 	switch r.Fault {
 	case delivery.FaultNone:
 		v.Fault = vitalStatus(r.Status)

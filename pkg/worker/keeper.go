@@ -241,7 +241,7 @@ func (k *keeper) list(ctx context.Context) {
 	}
 	k.mu.Unlock()
 	k.forget(ctx)
-	all, err := k.w.held.All(ctx)
+	survey, err := k.w.held.Survey(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			k.w.oddities.Warn().Err(err).Msg("could not list what is held, trying again")
@@ -250,15 +250,13 @@ func (k *keeper) list(ctx context.Context) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var total uint64
-	for name, waiting := range all {
-		total += waiting.Total()
+	k.w.figures.surveyed(survey)
+	for name, waiting := range survey.Held {
 		k.holding(name).listed(waiting)
 	}
-	k.w.metrics.Holding(total)
 	for name, h := range k.known {
 		// What was held since the listing began was not there to be listed.
-		if _, held := all[name]; !held && h.seen.asked && !h.serving.busy && !h.giving.busy {
+		if _, held := survey.Held[name]; !held && h.seen.asked && !h.serving.busy && !h.giving.busy {
 			h.leave()
 			delete(k.known, name)
 		}

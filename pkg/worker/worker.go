@@ -31,6 +31,8 @@ type Endpoints interface {
 	Get(tenant, id string) *endpoint.Endpoint
 	// Ordered returns those that get their events in order.
 	Ordered() []*endpoint.Endpoint
+	// Disabled returns those that get no attempts until somebody enables them.
+	Disabled() []*endpoint.Endpoint
 	// Revision returns the last revision of the bucket that is in force.
 	Revision() uint64
 	Lanes() []endpoint.Lane
@@ -79,12 +81,13 @@ type Replicas interface {
 	Live() []fleet.Member
 }
 
-// Options are what a worker works with. All are required but Lanes, TenantRate
-// and Trace.
+// Options are what a worker works with. All are required but Lanes, TenantRate,
+// Trace and Spotlight.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
 	MaxInFlight int      // attempts at a time, divided among the lanes
+	Spotlight   int      // busiest endpoints with metrics of their own, and up to five times as many in trouble; 0 is none
 	Lanes       []string // to be served; empty is all
 	// TenantRate is how many deliveries of one tenant have their first attempt
 	// per second in a lane, by all replicas together; a second's worth may go at
@@ -137,6 +140,7 @@ type Worker struct {
 	naks      *naks
 	keeper    *keeper
 	ordered   *ordered
+	figures   *figures
 	storing   trouble        // with the stream of deliveries
 	burying   trouble        // with that of dead letters
 	gating    trouble        // with the bucket of gates
@@ -161,7 +165,7 @@ type Worker struct {
 func New(o Options) *Worker {
 	w := &Worker{
 		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, tenantRate: o.TenantRate, schedules: o.Schedules,
-		endpoints: o.Endpoints, sender: checked{o.Sender}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
+		endpoints: o.Endpoints, sender: checked{timed{o.Sender, o.Metrics}}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
 		restore: o.Restore, attemptLog: o.Log, metrics: o.Metrics, trace: o.Trace, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
@@ -172,8 +176,7 @@ func New(o Options) *Worker {
 	w.naks = newNaks(w.complain)
 	w.keeper = newKeeper(w)
 	w.ordered = newOrdered(w)
-	o.Metrics.InFlight(w.busy)
-	o.Metrics.Gates(o.Gates.Len)
+	w.figures = newFigures(w, o.Spotlight)
 	o.Gates.OnChange(w.gateChanged)
 	return w
 }
@@ -218,6 +221,7 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	intake.Go(func() { w.keeper.run(ctx) })
 	intake.Go(func() { w.strays(ctx) })
 	intake.Go(func() { w.ordered.run(ctx) })
+	intake.Go(func() { w.figures.run(ctx) })
 	others.Go(func() { w.naks.run(aside) })
 	others.Go(func() { w.keepalive(aside) })
 	others.Go(func() { w.ordered.keepalive(aside) })
