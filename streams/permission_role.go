@@ -18,6 +18,7 @@ func (g *grants) worker(ordered bool) {
 	g.allow("store what comes of them",
 		g.namespace+".deliveries.>", g.namespace+".scheduled.>", g.namespace+".held.>", g.namespace+".dlq.>")
 	g.allow("log attempts", g.namespace+".attempts.>", g.namespace+".ledger.>")
+	g.allow("add up what became of deliveries", api("DIRECT.GET", g.Attempts()), api("CONSUMER.LIST", events))
 	g.allow("read the body of an event that is too large for its delivery", api("DIRECT.GET", events))
 	g.allow("feed back what is held",
 		api("CONSUMER.CREATE", deliveries, "*", g.namespace, "held", ">"),

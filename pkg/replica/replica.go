@@ -147,6 +147,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
 		Restore: restore, Log: attempts, Metrics: metrics, Trace: trace, Logger: o.Logger,
 	})
+	startAccounting(ctx, o, js, replicas, metrics, &undo)
 	where.HTTP, err = serveHTTP(ctx, o, nc, registry, w, metrics, &undo)
 	if err != nil {
 		return err

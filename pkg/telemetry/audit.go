@@ -39,9 +39,14 @@ func (a audit) set(of Accounts) {
 	a.difference.Set(float64(of.Unaccounted))
 }
 
-// Accounting tells what an audit found that ended at a time.
+// Accounting tells what an audit found that ended at a time, and with the zero time
+// that another replica tells.
 func (m *Metrics) Accounting(a Accounts, at time.Time) {
 	m.audit.set(a)
+	if at.IsZero() {
+		m.audit.at.Set(0)
+		return
+	}
 	m.audit.at.Set(float64(at.Unix()))
 }
 

@@ -199,6 +199,7 @@ func operatorSettles(t *testing.T, s *stage, few int) {
 	}
 	s.may(t, "reader", "dlq", "stats")
 	s.may(t, "reader", "lane", "list")
+	s.awaits(t, "worker", "$JS.API.DIRECT.GET.WEBHOOKS_ATTEMPTS")
 	readerLooksWhatBecameOfEvents(t, s)
 
 	// What an interrupted replay left: its dead letter is removed already.
