@@ -20,7 +20,7 @@ import (
 // endpoints.
 func often(spotlight int) func(*Worker) {
 	return func(w *Worker) {
-		w.figures.every, w.figures.orderedEvery = 10*time.Millisecond, 0
+		w.figures.every, w.figures.orderedEvery = 50*time.Millisecond, 0
 		w.figures.light.most = spotlight
 	}
 }
@@ -64,6 +64,21 @@ func (r *running) figure(t testing.TB, name, labels string) float64 {
 	return m.Gauge.GetValue()
 }
 
+// told waits until the metrics say something. It looks less often than until,
+// because a look at them costs, and other tests run beside.
+func (w *world) told(what string, fact func() bool) {
+	w.Helper()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for !fact() {
+		select {
+		case <-w.ctx.Done():
+			w.Fatalf("it was never told: %s", what)
+		case <-ticker.C:
+		}
+	}
+}
+
 func on(eventType string) func(*endpoint.Document) {
 	return func(d *endpoint.Document) { d.Events = []string{eventType} }
 }
@@ -94,7 +109,7 @@ func TestFiguresTellWhatNATSStores(t *testing.T) {
 	w.publish("slow", "s", "{}")
 	w.put(given("later", "l", delivery.State{Due: time.Now().Add(time.Hour)}))
 	is := func(name, labels string, want float64) bool { return r.figure(t, name, labels) == want }
-	w.until("all of it is told", func() bool {
+	w.told("all of it is told", func() bool {
 		signal(r.keeper.listNow)
 		return is("jethook_backlog", telemetry.Waiting, 2) && is("jethook_backlog", telemetry.Held, 3) && is("jethook_backlog", telemetry.Dead, 1) &&
 			is("jethook_stream_messages", w.names.Events(), 5) && is("jethook_stream_messages", w.names.Deliveries(), 4) &&
@@ -115,11 +130,11 @@ func TestFiguresTellWhatNATSStores(t *testing.T) {
 		t.Error("a schedule is told of as a delivery that waits to be attempted")
 	}
 	w.put(given("later", "n", delivery.State{Due: time.Now().Add(30 * time.Second)})) // which the consumer keeps pending
-	w.until("one that waits for less than a schedule is told of", func() bool {
+	w.told("one that waits for less than a schedule is told of", func() bool {
 		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestDelivery) > 0
 	})
 	close(release)
-	w.until("the event is over", func() bool {
+	w.told("the event is over", func() bool {
 		signal(r.keeper.listNow)
 		return is("jethook_backlog", telemetry.Waiting, 2) && is("jethook_oldest_waiting_age_seconds", telemetry.OldestEvent, 0)
 	})
@@ -178,11 +193,11 @@ func TestFiguresOfOrderedEndpoints(t *testing.T) {
 	for _, id := range []string{"1", "2", "3"} {
 		w.publish("order.created", id, "{}")
 	}
-	w.until("it is told", func() bool {
+	w.told("it is told", func() bool {
 		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestOrdered) > 0 && r.figure(t, "jethook_ordered_pending", "") == 3
 	})
 	close(release)
-	w.until("it is over", func() bool {
+	w.told("it is over", func() bool {
 		return r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestOrdered) == 0 && r.figure(t, "jethook_ordered_pending", "") == 0
 	})
 }
@@ -192,12 +207,12 @@ func TestFiguresWhileNATSIsAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
 	r := w.run(4, time.Second, often(0))
-	w.until("collected", func() bool { return r.figure(t, "jethook_collected_timestamp_seconds", "") > 0 })
+	w.told("collected", func() bool { return r.figure(t, "jethook_collected_timestamp_seconds", "") > 0 })
 	w.shutdown()
-	w.until("the connection is known to be lost", func() bool { return r.figure(t, "jethook_nats_connected", "") == 0 })
+	w.told("the connection is known to be lost", func() bool { return r.figure(t, "jethook_nats_connected", "") == 0 })
 	old := r.figure(t, "jethook_collected_timestamp_seconds", "")
 	w.start()
-	w.until("collected again", func() bool {
+	w.told("collected again", func() bool {
 		return r.figure(t, "jethook_collected_timestamp_seconds", "") > old && r.figure(t, "jethook_nats_reconnects_total", "") >= 1
 	})
 }
@@ -208,17 +223,17 @@ func TestFiguresWithoutAStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
 	r := w.run(4, time.Second, often(0))
-	w.until("collected", func() bool { return r.figure(t, "jethook_collected_timestamp_seconds", "") > 0 })
+	w.told("collected", func() bool { return r.figure(t, "jethook_collected_timestamp_seconds", "") > 0 })
 	w.must(w.js.DeleteStream(w.ctx, w.names.DeadLetters()))
 	collected := func() float64 { return r.figure(t, "jethook_collected_timestamp_seconds", "") }
 	var last float64
-	w.until("it is noticed", func() bool {
+	w.told("it is noticed", func() bool {
 		before := last
 		last = collected()
 		return r.figures.again.lasted() > 0 && last == before
 	})
 	w.publish("order.created", "1", "{}")
-	w.until("others are told of", func() bool { return r.figure(t, "jethook_stream_messages", w.names.Events()) == 1 })
+	w.told("others are told of", func() bool { return r.figure(t, "jethook_stream_messages", w.names.Events()) == 1 })
 	if collected() != last {
 		t.Error("it counts as collected")
 	}
@@ -236,17 +251,17 @@ func TestFiguresOfGates(t *testing.T) {
 		}
 	}
 	w.must(r.fleet.Open(w.ctx, "acme/crm", gate.Opened{Why: "test", Since: time.Now(), NextProbe: time.Now()}))
-	w.until("it is open", state(1, 0, 0))
-	w.until("the endpoint is shown", func() bool { return r.figure(t, "jethook_endpoint_gate_open", "acme/crm") == 1 })
+	w.told("it is open", state(1, 0, 0))
+	w.told("the endpoint is shown", func() bool { return r.figure(t, "jethook_endpoint_gate_open", "acme/crm") == 1 })
 	_, got, err := r.fleet.Claim(w.ctx, "acme/crm", time.Minute)
 	w.must(err)
 	if !got {
 		t.Fatal("no lease")
 	}
-	w.until("it is probed", state(1, 1, 0))
+	w.told("it is probed", state(1, 1, 0))
 	w.must(r.fleet.Close(w.ctx, "acme/crm"))
-	w.until("it is on the ramp", state(0, 0, 1))
-	w.until("the endpoint is in trouble no more", func() bool { return r.figure(t, "jethook_endpoint_gate_open", "acme/crm") == -1 })
+	w.told("it is on the ramp", state(0, 0, 1))
+	w.told("the endpoint is in trouble no more", func() bool { return r.figure(t, "jethook_endpoint_gate_open", "acme/crm") == -1 })
 }
 
 // Gates that open by themselves are counted by who opened them.
@@ -257,7 +272,7 @@ func TestGateOpeningsAreCounted(t *testing.T) {
 	w.answer(status(500))
 	r := w.run(4, time.Second, often(1))
 	w.publish("order.created", "1", "{}")
-	w.until("it is counted", func() bool { return r.figure(t, "jethook_gate_openings_total", "") == 1 })
+	w.told("it is counted", func() bool { return r.figure(t, "jethook_gate_openings_total", "") == 1 })
 }
 
 // First attempts are timed, and no others.

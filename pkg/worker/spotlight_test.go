@@ -127,20 +127,20 @@ func TestTroubledEndpointsAreShown(t *testing.T) {
 	is := func(name, endpoint string, want float64) bool {
 		return r.figure(t, "jethook_endpoint_"+name, "acme/"+endpoint) == want
 	}
-	w.until("all are shown", func() bool {
+	w.told("all are shown", func() bool {
 		signal(r.keeper.listNow)
 		return is("gate_open", "down", 1) && is("disabled", "down", 0) && is("held", "down", 1) &&
 			is("gate_open", "off", 0) && is("disabled", "off", 1) && is("held", "off", 2) &&
 			is("gate_open", "busy", 0) && is("disabled", "busy", 0) && is("held", "busy", 0)
 	})
 	w.publish("busy", "5", "{}")
-	w.until("attempts are counted", func() bool {
+	w.told("attempts are counted", func() bool {
 		return r.figure(t, "jethook_endpoint_attempts_total", "acme/busy delivered") == 1
 	})
 	w.endpoint("off", on("none"))
-	w.until("what is over is shown no more", func() bool { return is("disabled", "off", 0) || is("disabled", "off", -1) })
+	w.told("what is over is shown no more", func() bool { return is("disabled", "off", 0) || is("disabled", "off", -1) })
 	w.remove("busy")
-	w.until("who is gone is shown no more", func() bool { return is("held", "busy", -1) })
+	w.told("who is gone is shown no more", func() bool { return is("held", "busy", -1) })
 }
 
 // What becomes of an attempt, as an endpoint's figures tell it.
