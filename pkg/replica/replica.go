@@ -186,7 +186,7 @@ func connect(o Options, undo *undo) (*nats.Conn, Running, error) {
 			return nil, Running{}, err
 		}
 		undo.add("NATS connection", func() error { nc.Close(); return nil })
-		return nc, Running{URL: nc.ConnectedUrlRedacted()}, nil
+		return nc, Running{URL: natsconn.Server(nc)}, nil
 	}
 	s, err := embedded.Start(*o.Embedded)
 	if err != nil {

@@ -39,11 +39,11 @@ type canaries []struct {
 
 // planted are the texts of the canaries. What is not set is made up.
 type planted struct {
-	signing, overlap, made, master, natsPassword, proxyPassword  string
-	authorization, apiKey, ordinary, query, answer, answerHeader string
-	basic, bearer, clientSecret, accessToken, extra, tlsKey      string
-	payload, ceHeader, otherHeader                               string
-	brokenSecret, brokenQuery, refused                           string
+	signing, overlap, made, master, natsPassword, natsToken, proxyPassword string
+	authorization, apiKey, ordinary, query, answer, answerHeader           string
+	basic, bearer, clientSecret, accessToken, extra, tlsKey                string
+	payload, ceHeader, otherHeader                                         string
+	brokenSecret, brokenQuery, refused                                     string
 }
 
 func (p *planted) table() canaries {
@@ -60,6 +60,7 @@ func (p *planted) table() canaries {
 		{"the secret of an extra signature", &p.extra, []string{whenAsked}},
 		{"the private key of a client certificate", &p.tlsKey, []string{whenAsked}},
 		{"the password of NATS", &p.natsPassword, nil},
+		{"a token in the URL of NATS", &p.natsToken, nil},
 		{"the password of an egress proxy", &p.proxyPassword, nil},
 		{"a master key", &p.master, nil},
 		{"a value that was refused", &p.refused, nil},
@@ -96,7 +97,7 @@ func TestCanariesComeOutNowhereElse(t *testing.T) {
 		r.url = strings.Replace(server.url, "://", "://jethook:"+r.natsPassword+"@", 1)
 		r.master = secret.NewMasterKey().Reveal()
 		r.env = append(r.env, "NATS_URL="+r.url, "JETHOOK_MASTER_KEYS="+r.master)
-		r.scenario(server.store, serve(t, r.env...), serve(t, append(r.env, "JETHOOK_LOG_FORMAT=console")...), r.proxied())
+		r.scenario(server.store, serve(t, r.env...), serve(t, append(r.env, "JETHOOK_LOG_FORMAT=console")...), r.proxied(), r.tokened())
 	})
 	t.Run("with NATS inside", func(t *testing.T) {
 		t.Parallel()
