@@ -630,6 +630,31 @@ func TestTheSoleReplicaTakesOver(t *testing.T) {
 	}
 }
 
+// Where what was announced is gone, what is sealed tells whose the bucket is: nobody
+// else begins anew, and who does not have the keys knows that something is sealed.
+func TestAWrongRingDoesNotBeginAnew(t *testing.T) {
+	b := newSealingBucket(t)
+	ctx := testContext(t)
+	apply(t, b.store(oldKey), testDocument())
+	for _, forget := range []func(context.Context, string, ...jetstream.KVDeleteOpt) error{b.kv.Delete, b.kv.Purge} {
+		if err := forget(ctx, sealingKey); err != nil {
+			t.Fatal(err)
+		}
+		for who, s := range map[string]*Store{"no keys": b.store(), "another key": b.store(otherKey)} {
+			for _, sole := range []bool{false, true} {
+				err := s.Announce(ctx, sole)
+				if !errors.Is(err, ErrSealedByOthers) || !strings.Contains(err.Error(), ringOf(t, oldKey).Sealer().ID()) {
+					t.Errorf("%s, sole %v: %v", who, sole, err)
+				}
+			}
+		}
+		if _, revision, err := announced(ctx, b.kv); revision != 0 || err != nil {
+			t.Errorf("announced at revision %d, %v", revision, err)
+		}
+		b.announce(b.store(newKey, oldKey))
+	}
+}
+
 // A credential of the greatest length can still be read when it is sealed.
 func TestTheLongestCredentialIsSealed(t *testing.T) {
 	b := newSealingBucket(t)
