@@ -139,8 +139,8 @@ func TestDocumentHidesSecrets(t *testing.T) {
 	for _, auth := range authKinds {
 		d := withCredentials(t, testDocument(), auth)
 		shown, err := json.Marshal(d)
-		if err != nil || strings.Count(string(shown), `"***"`) != 7 {
-			t.Errorf("JSON for people is %s, %v; want 7 secrets hidden", shown, err)
+		if err != nil || strings.Count(string(shown), `"***"`) != 8 {
+			t.Errorf("JSON for people is %s, %v; want 8 secrets hidden", shown, err)
 		}
 		out.Write(shown)
 		e, err := Compile(d)

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"jethook/pkg/secret"
@@ -102,7 +101,8 @@ type TLS struct {
 
 // eachSecret yields the secrets of the document, to be read or, in a clone, to be
 // replaced, each with what it is about: the endpoint and the field. All Secrets
-// are about the same, because they change places when they are rotated.
+// are about the same, because they change places when they are rotated. Every
+// header counts: a name does not tell whether its value lets somebody in.
 func (d *Document) eachSecret() iter.Seq2[string, *secret.Secret] {
 	return func(yield func(about string, s *secret.Secret) bool) {
 		each := func(field string, s *secret.Secret) bool {
@@ -126,9 +126,6 @@ func (d *Document) eachSecret() iter.Seq2[string, *secret.Secret] {
 			return
 		}
 		for name, value := range d.Headers {
-			if !isCredential(name) {
-				continue
-			}
 			s := secret.Secret(value)
 			more := each(headerField(http.CanonicalHeaderKey(name)), &s)
 			if s.Reveal() != value {
@@ -159,13 +156,4 @@ func (d Document) has(so func(secret.Secret) bool) bool {
 		}
 	}
 	return false
-}
-
-// isCredential reports whether a header's value is to be treated as a secret, by
-// the header's name.
-func isCredential(name string) bool {
-	name = strings.ToLower(name)
-	return slices.ContainsFunc([]string{"auth", "cookie", "token", "key", "secret", "password", "credential", "signature"}, func(part string) bool {
-		return strings.Contains(name, part)
-	})
 }

@@ -67,7 +67,7 @@ func (p *planted) table() canaries {
 		{"a secret in a document that is broken", &p.brokenSecret, []string{inBucket, onDisk}},
 		{"the query string of a document that is broken", &p.brokenQuery, []string{inBucket, onDisk}},
 		{"a query string", &p.query, []string{whenAsked, inBucket, onDisk, onWire}},
-		{"an ordinary header of an endpoint", &p.ordinary, []string{inCommand, whenAsked, inBucket, onDisk, onWire}},
+		{"a header whose name says nothing", &p.ordinary, []string{whenAsked, onWire}},
 		{"a payload", &p.payload, []string{inLetter, inStream, onDisk, onWire}},
 		{"a header of an event", &p.ceHeader, []string{inLetter, inStream, onDisk, onWire}},
 		{"a header of an event that is not passed on", &p.otherHeader, []string{inStream, onDisk}},
