@@ -64,6 +64,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	var undo undo
 	defer func() { err = errors.Join(err, undo.all(o.Logger)) }()
 
+	if err := egress.CheckProxy(ctx, o.Egress); err != nil {
+		return err
+	}
 	nc, where, err := connect(o, &undo)
 	if err != nil {
 		return err
