@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,6 +45,7 @@ type planted struct {
 	basic, bearer, clientSecret, accessToken, extra, tlsKey                string
 	payload, ceHeader, otherHeader                                         string
 	brokenSecret, brokenQuery, refused                                     string
+	basicEncoded, natsEncoded, proxyEncoded                                string
 }
 
 func (p *planted) table() canaries {
@@ -54,6 +56,9 @@ func (p *planted) table() canaries {
 		{"the credential in an Authorization header", &p.authorization, []string{whenAsked, onWire}},
 		{"the credential in an X-Api-Key header", &p.apiKey, []string{whenAsked, onWire}},
 		{"the password of basic authentication", &p.basic, []string{whenAsked, onWire}},
+		{"user and password of basic authentication as they are sent", &p.basicEncoded, []string{onWire}},
+		{"user and password of NATS in that form", &p.natsEncoded, nil},
+		{"user and password of an egress proxy in that form", &p.proxyEncoded, nil},
 		{"a bearer token", &p.bearer, []string{whenAsked, onWire}},
 		{"the client's secret of OAuth 2", &p.clientSecret, []string{whenAsked, onWire}},
 		{"the access token of OAuth 2", &p.accessToken, []string{onWire}},
@@ -122,6 +127,9 @@ func newCanaryRun(t *testing.T) *canaryRun {
 		*c.text = rand.Text()
 	}
 	r.made = "" // by a command
+	for password, encoded := range map[string]*string{r.basic: &r.basicEncoded, r.natsPassword: &r.natsEncoded, r.proxyPassword: &r.proxyEncoded} {
+		*encoded = base64.StdEncoding.EncodeToString([]byte("jethook:" + password))
+	}
 	body := func() string { return strings.TrimPrefix(signature.NewSecret().Reveal(), "whsec_") }
 	r.signing, r.overlap = body(), body()
 	r.far = httptest.NewServer(r)
