@@ -7,7 +7,6 @@ package main
 import (
 	"crypto/sha256"
 	"debug/buildinfo"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -38,6 +37,13 @@ type component struct {
 	Version string `json:"version"`
 	Purl    string `json:"purl,omitempty"`
 	Hashes  []hash `json:"hashes,omitempty"`
+
+	Properties []property `json:"properties,omitempty"`
+}
+
+type property struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 type hash struct {
@@ -96,15 +102,16 @@ func library(path, version string) component {
 	return component{Ref: purl, Type: "library", Name: path, Version: version, Purl: purl}
 }
 
-// moduleOf returns a module with the hash that go.sum and the checksum database
-// have of it: SHA-256 over the names and hashes of its files.
+// moduleOf returns a module with the sum that go.sum and the checksum database have
+// of it. It is no hash of the component, which would be one of a single file, but of
+// the names and hashes of all its files.
 func moduleOf(m *debug.Module) component {
 	if m.Replace != nil {
 		m = m.Replace
 	}
 	c := library(m.Path, m.Version)
-	if sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(m.Sum, "h1:")); err == nil && len(sum) == sha256.Size {
-		c.Hashes = []hash{{"SHA-256", hex.EncodeToString(sum)}}
+	if m.Sum != "" {
+		c.Properties = []property{{"go:sum", m.Sum}}
 	}
 	return c
 }

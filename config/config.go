@@ -40,7 +40,7 @@ type Config struct {
 	Lanes           []string      `desc:"lanes that this replica serves, such as default,bulk; all when unset"`
 	EgressAllow     []egress.Rule `split_words:"true" desc:"networks beyond the public internet that deliveries may reach, such as 127.0.0.0/8 in a trial, or 10.1.2.3:8443"`
 	EgressDeny      []egress.Rule `split_words:"true" desc:"public networks that deliveries may not reach, written like those allowed"`
-	EgressProxy     secret.Secret `split_words:"true" desc:"proxy that deliveries go through, such as http://user:password@proxy.example.com:3128; none when unset"`
+	EgressProxy     secret.Secret `split_words:"true" desc:"proxy that deliveries go through, such as http://user:password@proxy.example.com:3128; a private one must be among those allowed; none when unset"`
 	AllowHTTP       bool          `split_words:"true" default:"false" desc:"accept endpoints with http:// addresses"`
 	MasterKeys      secret.Secret `split_words:"true" desc:"keys that seal secrets, separated by commas: the first seals, all open; when unset, those in the file master-keys in the data directory, if secrets are sealed with them"`
 	TenantEndpoints int           `split_words:"true" default:"10000" desc:"endpoints that a tenant can have; 0 is no limit"`

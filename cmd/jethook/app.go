@@ -47,17 +47,17 @@ func newApp() *app {
 // natsFlags say which NATS server to talk to; each takes the place of an
 // environment variable.
 type natsFlags struct {
-	Server    string `short:"s" placeholder:"URL" help:"NATS servers (NATS_URL)."`
-	Context   string `placeholder:"NAME" help:"Context saved by the nats CLI (NATS_CONTEXT)."`
-	Creds     string `placeholder:"FILE" help:"Credentials file (NATS_CREDS)."`
-	Nkey      string `placeholder:"FILE" help:"Nkey seed file (NATS_NKEY)."`
-	User      string `placeholder:"USER" help:"User (NATS_USER)."`
-	Password  string `placeholder:"PASSWORD" help:"Password (NATS_PASSWORD)."`
-	Tlsca     string `name:"tlsca" placeholder:"FILE" help:"Certificates to trust (NATS_CA)."`
-	Tlscert   string `name:"tlscert" placeholder:"FILE" help:"Client certificate (NATS_CERT)."`
-	Tlskey    string `name:"tlskey" placeholder:"FILE" help:"Client key (NATS_KEY)."`
-	Inbox     string `name:"inbox-prefix" placeholder:"PREFIX" help:"Prefix of the subjects of answers (NATS_INBOX_PREFIX)."`
-	Namespace string `placeholder:"NAME" help:"Namespace (JETHOOK_NAMESPACE)."`
+	Server    string        `short:"s" placeholder:"URL" help:"NATS servers (NATS_URL)."`
+	Context   string        `placeholder:"NAME" help:"Context saved by the nats CLI (NATS_CONTEXT)."`
+	Creds     string        `placeholder:"FILE" help:"Credentials file (NATS_CREDS)."`
+	Nkey      string        `placeholder:"FILE" help:"Nkey seed file (NATS_NKEY)."`
+	User      string        `placeholder:"USER" help:"User (NATS_USER)."`
+	Password  secret.Secret `placeholder:"PASSWORD" help:"Password (NATS_PASSWORD)."`
+	Tlsca     string        `name:"tlsca" placeholder:"FILE" help:"Certificates to trust (NATS_CA)."`
+	Tlscert   string        `name:"tlscert" placeholder:"FILE" help:"Client certificate (NATS_CERT)."`
+	Tlskey    string        `name:"tlskey" placeholder:"FILE" help:"Client key (NATS_KEY)."`
+	Inbox     string        `name:"inbox-prefix" placeholder:"PREFIX" help:"Prefix of the subjects of answers (NATS_INBOX_PREFIX)."`
+	Namespace string        `placeholder:"NAME" help:"Namespace (JETHOOK_NAMESPACE)."`
 }
 
 // over puts the flags that are set in the place of what the environment says.
@@ -75,7 +75,7 @@ func (f natsFlags) over(c *config.Config) {
 	set(&c.NATS.Creds, f.Creds)
 	set(&c.NATS.Nkey, f.Nkey)
 	set(&c.NATS.User, f.User)
-	set(&c.NATS.Password, f.Password)
+	set((*string)(&c.NATS.Password), f.Password.Reveal())
 	set(&c.NATS.CA, f.Tlsca)
 	set(&c.NATS.Cert, f.Tlscert)
 	set(&c.NATS.Key, f.Tlskey)

@@ -76,9 +76,10 @@ func (c *endpointRotateCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		if c.JSON {
-			return encode(a.Out, map[string]string{"endpoint": c.Name, "secret": secret.Reveal()})
+			return encode(a.Out, newSecret(secret, map[string]any{"endpoint": c.Name}))
 		}
 		fmt.Fprintf(a.Out, "%s\n  new signing secret, shown once: %s\n", c.Name, secret.Reveal())
+		a.tellPublicKey(secret)
 		if overlap > 0 {
 			fmt.Fprintf(a.Out, "  for %s, requests carry the signatures of the old secrets too\n", overlap)
 		}

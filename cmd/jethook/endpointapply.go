@@ -84,13 +84,14 @@ func (c *endpointApplyCmd) print(a *app, applied endpoint.Applied) error {
 	if c.JSON {
 		line := map[string]any{"endpoint": applied.Name, "result": applied.Result, "revision": applied.Revision}
 		if applied.NewSecret != "" {
-			line["secret"] = applied.NewSecret.Reveal()
+			line = newSecret(applied.NewSecret, line)
 		}
 		return encode(a.Out, line)
 	}
 	fmt.Fprintf(a.Out, "%s %s\n", applied.Name, applied.Result)
 	if applied.NewSecret != "" {
 		fmt.Fprintf(a.Out, "  signing secret, shown once: %s\n", applied.NewSecret.Reveal())
+		a.tellPublicKey(applied.NewSecret)
 	}
 	return nil
 }

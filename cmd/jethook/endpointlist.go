@@ -80,11 +80,16 @@ func printEndpoints(a *app, documents []endpoint.Document, states []endpointStat
 
 // withState adds the state to the fields of a document.
 func withState(document []byte, s endpointState) ([]byte, error) {
-	var state bytes.Buffer
-	if err := encode(&state, s); err != nil {
+	return withField(document, "state", s)
+}
+
+// withField adds one field to those of a document.
+func withField(document []byte, name string, value any) ([]byte, error) {
+	var field bytes.Buffer
+	if err := encode(&field, value); err != nil {
 		return nil, err
 	}
-	return slices.Concat(bytes.TrimSuffix(document, []byte("}")), []byte(`,"state":`), bytes.TrimSpace(state.Bytes()), []byte("}")), nil
+	return slices.Concat(bytes.TrimSuffix(document, []byte("}")), []byte(`,"`+name+`":`), bytes.TrimSpace(field.Bytes()), []byte("}")), nil
 }
 
 // age says how old the oldest held delivery is.

@@ -36,14 +36,13 @@ func (c *endpointShowCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		public, sealed := publicKeys(d, time.Now())
 		if c.JSON {
-			if document, err = withState(document, s); err != nil {
-				return err
-			}
-			return encode(a.Out, document)
+			return printShown(a, document, public, s)
 		}
 		fmt.Fprintf(a.Out, "%s: %s\n", d.Name(), s.Is)
 		s.print(a)
+		printPublicKeys(a, public, sealed)
 		e := json.NewEncoder(a.Out)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
@@ -61,6 +60,29 @@ func (c *endpointShowCmd) document(d endpoint.Document) (json.RawMessage, error)
 		return endpoint.Encode(d)
 	}
 	return d.MarshalJSON()
+}
+
+// printShown prints the document with what it does not say itself.
+func printShown(a *app, document json.RawMessage, publicKeys []string, s endpointState) (err error) {
+	if len(publicKeys) > 0 {
+		if document, err = withField(document, "public_keys", publicKeys); err != nil {
+			return err
+		}
+	}
+	if document, err = withState(document, s); err != nil {
+		return err
+	}
+	return encode(a.Out, document)
+}
+
+// printPublicKeys tells people what the endpoint's receiver can verify with.
+func printPublicKeys(a *app, keys []string, sealed bool) {
+	for _, key := range keys {
+		fmt.Fprintf(a.Out, "  verify    with %s\n", key)
+	}
+	if sealed {
+		fmt.Fprintln(a.Out, "  verify    with a public key that is shown where JETHOOK_MASTER_KEYS opens the sealed secret")
+	}
 }
 
 // print prints for people what is more than the state's name.

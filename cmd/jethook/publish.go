@@ -23,7 +23,7 @@ type publishCmd struct {
 	Tenant string   `arg:"" help:"Tenant, such as acme."`
 	Type   string   `arg:"" help:"Event type, such as order.created."`
 	Data   string   `short:"d" default:"{}" help:"Body: JSON, @FILE, or - for standard input."`
-	ID     string   `name:"id" help:"Event id; publishing it again within two minutes changes nothing."`
+	ID     string   `name:"id" help:"Event id; while NATS remembers it, two minutes, another event with it is not stored, of any tenant."`
 	Header []string `short:"H" sep:"none" placeholder:"NAME:VALUE" help:"Header to publish with; may be repeated."`
 	Count  int      `default:"1" help:"How many events to publish; with --id, -1, -2 … are appended."`
 	Rate   float64  `help:"Events per second; 0 is as fast as possible."`
@@ -91,10 +91,11 @@ func (c *publishCmd) publish(ctx context.Context, a *app, client *client, m *nat
 			acks = acks[:0]
 		}
 	}
+	warnOfDuplicates(a, duplicates)
 	if c.JSON {
 		return nil
 	}
-	return c.summary(a, m.Subject, duplicates, time.Since(start))
+	return c.summary(a, m.Subject, c.Count-duplicates, time.Since(start))
 }
 
 // number returns the message of event i.
@@ -136,16 +137,25 @@ func (c *publishCmd) await(ctx context.Context, a *app, client *client, acks []j
 	return duplicates, nil
 }
 
-func (c *publishCmd) summary(a *app, subject string, duplicates int, took time.Duration) error {
+// warnOfDuplicates says of how many events NATS acknowledged another one. It may be
+// the same, published again; that cannot be told from a stranger's that came first,
+// because ids are compared over the whole stream.
+func warnOfDuplicates(a *app, n int) {
+	if n > 0 {
+		fmt.Fprintf(a.Err, "jethook: not stored: %d of the events, because within the last two minutes there was one with the same id, of whatever tenant; "+
+			"where it was not the same event, publish again under an id that nobody else uses\n", n)
+	}
+}
+
+func (c *publishCmd) summary(a *app, subject string, stored int, took time.Duration) error {
 	what := "1 event"
-	if c.Count > 1 {
-		what = fmt.Sprintf("%d events in %s (%.0f/s)", c.Count, took.Round(time.Millisecond), float64(c.Count)/took.Seconds())
+	switch {
+	case stored == 0:
+		what = "nothing"
+	case c.Count > 1:
+		what = fmt.Sprintf("%d events in %s (%.0f/s)", stored, took.Round(time.Millisecond), float64(stored)/took.Seconds())
 	}
-	note := ""
-	if duplicates > 0 {
-		note = fmt.Sprintf(", %d of them already there under the same id", duplicates)
-	}
-	_, err := fmt.Fprintf(a.Out, "stored %s on %s%s\n", what, subject, note)
+	_, err := fmt.Fprintf(a.Out, "stored %s on %s\n", what, subject)
 	return err //nolint:wrapcheck // the error of a closed pipe says it all
 }
 

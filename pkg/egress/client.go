@@ -44,8 +44,8 @@ type Options struct {
 
 	// Proxy, an http or https URL, takes every exchange through a proxy by way of
 	// CONNECT, those without TLS too; see [ParseProxy]. Its user and password are
-	// for it alone. The operator vouches for it: its own address is not judged,
-	// and it may be no target. Literal addresses in URLs are judged as without it,
+	// for it alone. Its own address is judged like any other, so that a private one
+	// takes a rule in Allow, and it may be no target; see [CheckProxy]. Literal addresses in URLs are judged as without it,
 	// but names are resolved by the proxy, which must judge what comes of that.
 	Proxy *url.URL
 

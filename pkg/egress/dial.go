@@ -24,7 +24,7 @@ func newDialer(guard *Guard, o Options) *dialer {
 	d := &dialer{guard: guard}
 	d.net = net.Dialer{Timeout: o.DialTimeout, Resolver: o.Resolver, ControlContext: d.control}
 	if o.Proxy != nil {
-		d.proxy = newProxy(o)
+		d.proxy = newProxy(o, d.direct)
 	}
 	return d
 }
@@ -42,7 +42,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if d.proxy == nil {
 		return metered(d.direct(ctx, network, address))
 	}
-	if err := d.judge(address); err != nil {
+	if err := d.judge(ctx, address); err != nil {
 		return nil, err
 	}
 	return d.proxy.open(ctx, address)

@@ -45,11 +45,11 @@ func Classify(err error) Failure {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Failure
 	}
+	if _, ok := errors.AsType[*proxyError](err); ok {
+		return Connect // a proxy whose address is denied is no fault of the receiver's
+	}
 	if _, ok := errors.AsType[*BlockedError](err); ok {
 		return BlockedAddress
-	}
-	if _, ok := errors.AsType[*proxyError](err); ok {
-		return Connect
 	}
 	if errors.Is(err, errFlood) {
 		return Protocol

@@ -5,10 +5,17 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -230,6 +237,33 @@ func TestTLSFailures(t *testing.T) {
 			checkError(t, err, 0)
 		})
 	}
+}
+
+// What a certificate says that cannot be read is quoted by crypto/x509, and by
+// nothing that the endpoint's owner reads.
+func TestCertificatesAreNotQuoted(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const uri = "https://canary:port/"
+	names := append([]byte{0x30, byte(len(uri)) + 2, 0x86, byte(len(uri))}, uri...) // one uniformResourceIdentifier
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := serve(t, func(ctx context.Context, c net.Conn) {
+		config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+		_ = tls.Server(c, config).HandshakeContext(ctx) // the client hangs up
+	})
+	c := newTestClient(t, Options{Allow: loopback})
+	_, err = c.Do(post(t, "https://"+address, "{}", 5*time.Second))
+	if Classify(err) != TLS || !strings.Contains(fmt.Sprint(cause(err)), "canary") {
+		t.Errorf("failure %q (%v; %v), want %q that quotes the certificate", Classify(err), err, cause(err), TLS)
+	}
+	checkError(t, err, 0)
 }
 
 // A dial that its request did not wait for ends on its own.

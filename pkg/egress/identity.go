@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"jethook/pkg/secret"
 )
@@ -50,19 +51,19 @@ func content(field, value string) (string, error) {
 	if !isFile {
 		return value, nil
 	}
-	// Only regular files: opening a pipe might wait for ever.
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	// Opening a pipe would wait for its writer, maybe for ever, but for O_NONBLOCK; and
+	// what was opened is looked at, because the path may name something else by then.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("the file of the TLS %s does not exist", field)
-	case err != nil || !info.Mode().IsRegular():
-		return "", fmt.Errorf("the file of the TLS %s cannot be read", field)
 	}
-	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("the file of the TLS %s cannot be read", field)
 	}
 	defer func() { _ = f.Close() }() // only read
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", fmt.Errorf("the file of the TLS %s cannot be read", field)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil || len(data) > maxFile {
 		return "", fmt.Errorf("the file of the TLS %s cannot be read, or is over %d KiB", field, maxFile>>10)

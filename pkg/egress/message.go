@@ -92,9 +92,10 @@ func (e *Error) tls() string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](e.Err); ok {
 		return "no TLS on that port"
 	}
-	// Alerts and the package's other errors have texts of their own and no
-	// types; none quotes the receiver.
+	// Alerts and the package's other errors have texts of their own and no types.
+	// What they add behind a colon quotes the receiver's certificate now and then.
 	if _, reason, ok := strings.Cut(e.Err.Error(), "tls: "); ok {
+		reason, _, _ = strings.Cut(reason, ":")
 		return reason[:min(len(reason), 100)]
 	}
 	return "the handshake failed"

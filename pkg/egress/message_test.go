@@ -42,6 +42,8 @@ func TestClassifyAndSay(t *testing.T) {
 		{x509.UnknownAuthorityError{}, TLS, "TLS with host: its certificate is signed by an unknown authority"},
 		{tls.RecordHeaderError{Msg: "first record"}, TLS, "TLS with host: no TLS on that port"},
 		{&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}, TLS, "TLS with host: handshake failure"},
+		{errors.New(`tls: failed to parse certificate from server: x509: cannot parse URI "https://canary/": tls: canary`), TLS, "TLS with host: failed to parse certificate from server"},
+		{&tls.CertificateVerificationError{Err: errors.New("x509: canary")}, TLS, "TLS with host: failed to verify certificate"},
 		{io.EOF, Closed, "host closed the connection before it answered"},
 		{io.ErrUnexpectedEOF, Closed, "host closed the connection before it answered"},
 		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Closed, "host closed the connection before it answered"},

@@ -3,6 +3,7 @@ package egress
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -44,19 +45,20 @@ func ParseProxy(raw string) (*url.URL, error) {
 
 // proxy opens tunnels through the egress proxy.
 type proxy struct {
-	net     net.Dialer
+	dial    func(ctx context.Context, network, address string) (net.Conn, error) // judges
+	timeout time.Duration
 	address string
 	tls     *tls.Config // nil: the proxy speaks plain HTTP
 	auth    secret.Secret
 	invalid error
 }
 
-func newProxy(o Options) *proxy {
+func newProxy(o Options, dial func(ctx context.Context, network, address string) (net.Conn, error)) *proxy {
 	u, err := ParseProxy(o.Proxy.String())
 	if err != nil {
 		return &proxy{invalid: errors.New("the egress proxy's URL " + err.Error())}
 	}
-	p := &proxy{net: net.Dialer{Timeout: o.DialTimeout, Resolver: o.Resolver}}
+	p := &proxy{dial: dial, timeout: o.DialTimeout}
 	port := u.Port()
 	if u.Scheme == "https" {
 		p.tls = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, ServerName: u.Hostname()}
@@ -88,7 +90,7 @@ func (e *proxyError) Unwrap() error { return e.err }
 // judge looks at a target before the proxy does. A literal address is judged as
 // on a direct connection; what the proxy's resolver could take for one, although
 // it is not written as one, is denied, and so is the proxy as a target.
-func (d *dialer) judge(target string) error {
+func (d *dialer) judge(ctx context.Context, target string) error {
 	host, service, err := net.SplitHostPort(target)
 	port, portErr := strconv.ParseUint(service, 10, 16)
 	if err != nil || portErr != nil || strings.EqualFold(target, d.proxy.address) {
@@ -97,7 +99,13 @@ func (d *dialer) judge(target string) error {
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case err == nil && addr.Zone() == "":
-		return d.guard.Check(netip.AddrPortFrom(addr, uint16(port)))
+		literal := netip.AddrPortFrom(addr, uint16(port))
+		if err := d.guard.Check(literal); err != nil {
+			return err
+		}
+		if own, err := d.isProxy(ctx, literal); err != nil || own {
+			return cmp.Or[error](err, &BlockedError{Addr: addr})
+		}
 	case err == nil || !webPort(uint16(port)) || !plainName(host):
 		return &BlockedError{Addr: addr}
 	}
@@ -119,9 +127,12 @@ func (p *proxy) open(ctx context.Context, target string) (net.Conn, error) {
 	if p.invalid != nil {
 		return nil, &proxyError{"is not configured well", p.invalid}
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.net.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	raw, err := metered(p.net.DialContext(ctx, "tcp", p.address))
+	raw, err := metered(p.dial(ctx, "tcp", p.address))
+	if _, denied := errors.AsType[*BlockedError](err); denied {
+		return nil, &proxyError{"may not be reached: its address is for JETHOOK_EGRESS_ALLOW to allow", err}
+	}
 	if err != nil {
 		return nil, &proxyError{"cannot be reached", err}
 	}

@@ -61,6 +61,16 @@ func (p *tunnels) requests() []*http.Request {
 	return slices.Clone(p.asked)
 }
 
+// atLoopback allows a proxy at an address of this machine and nothing else there.
+func atLoopback(t testing.TB, address string) []Rule {
+	t.Helper()
+	r, err := ParseRule(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []Rule{r}
+}
+
 func proxyURL(t testing.TB, raw string) *url.URL {
 	t.Helper()
 	u, err := ParseProxy(raw)
@@ -96,7 +106,8 @@ func TestProxyTunnelsEverything(t *testing.T) {
 				if secure {
 					raw, handle = "https://", overTLS(p.handle)
 				}
-				c := newTestClient(t, Options{RootCAs: zooRoots(), Proxy: proxyURL(t, raw+"me:s%20ecret@"+serve(t, handle))})
+				address := serve(t, handle)
+				c := newTestClient(t, Options{RootCAs: zooRoots(), Proxy: proxyURL(t, raw+"me:s%20ecret@"+address), Allow: atLoopback(t, address)})
 				for range 3 {
 					res, err := c.Do(post(t, tt.scheme+"://example.com:8443/in?q=1", "{}", 5*time.Second))
 					if err != nil || string(res.Body) != "example.com:8443/in?q=1" || res.Proto != tt.proto {
@@ -137,7 +148,7 @@ func TestProxyIsNotAskedForWhatIsDenied(t *testing.T) {
 		}
 		denied := row.endsAt != "allow"
 		t.Run(row.endsAt+" "+row.url, func(t *testing.T) {
-			c := newTestClient(t, Options{Proxy: proxyURL(t, "http://"+proxy)})
+			c := newTestClient(t, Options{Proxy: proxyURL(t, "http://"+proxy), Allow: atLoopback(t, proxy)})
 			before := len(p.requests())
 			_, err := c.Do(post(t, row.url, "{}", 5*time.Second))
 			asked := len(p.requests()) > before
@@ -158,6 +169,7 @@ func TestProxyIsNoTarget(t *testing.T) {
 	_, port, _ := net.SplitHostPort(address)
 	c := newTestClient(t, Options{
 		Proxy:    proxyURL(t, "http://proxy.example.com:"+port),
+		Allow:    atLoopback(t, address),
 		Resolver: resolver(t, table(map[string][]netip.Addr{"proxy.example.com": {netip.MustParseAddr("127.0.0.1")}})),
 	})
 	for _, target := range []string{"http://" + address + "/", "http://proxy.example.com:" + port + "/", "http://PROXY.example.com:" + port + "/"} {
@@ -204,7 +216,7 @@ func TestHostileProxies(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			address := serve(t, tt.handle)
-			c := newTestClient(t, Options{Proxy: proxyURL(t, tt.scheme+"://canary:canary@"+address), DialTimeout: time.Second})
+			c := newTestClient(t, Options{Proxy: proxyURL(t, tt.scheme+"://canary:canary@"+address), Allow: atLoopback(t, address), DialTimeout: time.Second})
 			_, err := c.Do(post(t, "https://crm.example.com/in?canary", "{}", 10*time.Second))
 			text := fmt.Sprint(err)
 			if Classify(err) != Connect || !strings.Contains(text, tt.words) || !strings.HasPrefix(text, "the egress proxy ") {
@@ -250,7 +262,7 @@ func TestProxyThatIsAway(t *testing.T) {
 	address := l.Addr().String()
 	_ = l.Close()
 	for _, proxy := range []string{"http://" + address, "http://nobody.example.com:3128"} {
-		c := newTestClient(t, Options{Proxy: proxyURL(t, proxy), Resolver: resolver(t, table(nil))})
+		c := newTestClient(t, Options{Proxy: proxyURL(t, proxy), Allow: atLoopback(t, address), Resolver: resolver(t, table(nil))})
 		_, err = c.Do(post(t, "https://crm.example.com/", "{}", 5*time.Second))
 		if Classify(err) != Connect || err.Error() != "the egress proxy cannot be reached, on the way to crm.example.com" {
 			t.Errorf("%q: %v", Classify(err), err)
@@ -266,12 +278,14 @@ func TestProxyThatIsAway(t *testing.T) {
 func TestReceiverFailsBehindTheProxy(t *testing.T) {
 	var calls atomic.Int32
 	p := &tunnels{to: serve(t, func(_ context.Context, c net.Conn) { calls.Add(1); say(c, "HTTP/1.1 400 Bad Request\r\n\r\n") })}
-	c := newTestClient(t, Options{Proxy: proxyURL(t, "http://"+serve(t, p.handle))})
+	address := serve(t, p.handle)
+	c := newTestClient(t, Options{Proxy: proxyURL(t, "http://"+address), Allow: atLoopback(t, address)})
 	if _, err := c.Do(post(t, "https://crm.example.com/", "{}", 5*time.Second)); Classify(err) != TLS || calls.Load() != 1 {
 		t.Errorf("%v after %d calls, want the receiver's TLS to blame", err, calls.Load())
 	}
 	silent := &tunnels{to: serve(t, answers())}
-	c = newTestClient(t, Options{Proxy: proxyURL(t, "http://"+serve(t, silent.handle))})
+	address = serve(t, silent.handle)
+	c = newTestClient(t, Options{Proxy: proxyURL(t, "http://"+address), Allow: atLoopback(t, address)})
 	if _, err := c.Do(post(t, "http://crm.example.com/", "{}", hasty)); Classify(err) != Timeout {
 		t.Errorf("%v, want a timeout", err)
 	}

@@ -22,9 +22,9 @@ type wire struct {
 	Description  string            `json:"description,omitempty"`
 	Secrets      []wireSecret      `json:"secrets,omitempty"`
 	Signing      Signing           `json:"signing"`
-	Extra        []ExtraSignature  `json:"extra_signatures,omitempty"`
-	Auth         *Auth             `json:"auth,omitempty"`
-	TLS          *TLS              `json:"tls,omitempty"`
+	Extra        []wireExtra       `json:"extra_signatures,omitempty"`
+	Auth         *wireAuth         `json:"auth,omitempty"`
+	TLS          *wireTLS          `json:"tls,omitempty"`
 	MaxBody      int               `json:"max_body,omitempty"`
 	Timeout      Duration          `json:"timeout"`
 	Retry        *wireRetry        `json:"retry,omitempty"`
@@ -59,12 +59,12 @@ func newWire() wire { return toWire(NewDocument()) }
 func toWire(d Document) wire {
 	w := wire{
 		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description,
-		Signing: d.Signing, Extra: d.ExtraSignatures, Auth: d.Auth, TLS: d.TLS, MaxBody: d.MaxBody, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
+		Signing: d.Signing, Extra: toWireExtras(d.ExtraSignatures), Auth: toWireAuth(d.Auth), TLS: toWireTLS(d.TLS), MaxBody: d.MaxBody, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
 		RateLimit: d.RateLimit, MaxInFlight: d.MaxInFlight, Headers: d.Headers, Lane: d.Lane,
 		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, Paused: d.Paused, Disabled: d.Disabled,
 	}
 	for _, s := range d.Secrets {
-		w.Secrets = append(w.Secrets, wireSecret(s))
+		w.Secrets = append(w.Secrets, wireSecret{storedText(s.Secret), s.ExpiresAt})
 	}
 	w.Retry = toWireRetry(d.Retry)
 	return w
@@ -85,7 +85,7 @@ func toWireRetry(p retry.Policy) *wireRetry {
 func (w wire) document() Document {
 	return Document{
 		Tenant: w.Tenant, ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description,
-		Signing: w.Signing, ExtraSignatures: w.Extra, Auth: w.Auth, TLS: w.TLS, MaxBody: w.MaxBody, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
+		Signing: w.Signing, ExtraSignatures: w.extras(), Auth: w.Auth.auth(), TLS: w.TLS.tls(), MaxBody: w.MaxBody, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
 		ExpireAfter: w.ExpireAfter, DisableAfter: w.DisableAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
 		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, OnFailure: w.OnFailure, OrderedFrom: w.OrderedFrom,
 		Paused: w.Paused, Disabled: w.Disabled, Secrets: w.secrets(),
@@ -94,7 +94,7 @@ func (w wire) document() Document {
 
 func (w wire) secrets() (secrets []SigningSecret) {
 	for _, s := range w.Secrets {
-		secrets = append(secrets, SigningSecret(s))
+		secrets = append(secrets, SigningSecret{secret.Secret(s.Secret), s.ExpiresAt})
 	}
 	return secrets
 }
@@ -147,11 +147,14 @@ func (d Document) MarshalJSON() ([]byte, error) {
 
 // wireSecret is a signing secret as JSON spells it: its text alone, or with when
 // it expires.
-type wireSecret SigningSecret
+type wireSecret struct {
+	Secret    storedText
+	ExpiresAt time.Time
+}
 
 type expiringSecret struct {
-	Secret    secret.Secret `json:"secret"`
-	ExpiresAt time.Time     `json:"expires_at,omitzero"`
+	Secret    storedText `json:"secret"`
+	ExpiresAt time.Time  `json:"expires_at,omitzero"`
 }
 
 // MarshalJSON gives a secret that never expires as a string.

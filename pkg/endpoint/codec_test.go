@@ -139,8 +139,8 @@ func TestDocumentHidesSecrets(t *testing.T) {
 	for _, auth := range authKinds {
 		d := withCredentials(t, testDocument(), auth)
 		shown, err := json.Marshal(d)
-		if err != nil || strings.Count(string(shown), `"***"`) != 7 {
-			t.Errorf("JSON for people is %s, %v; want 7 secrets hidden", shown, err)
+		if err != nil || strings.Count(string(shown), `"***"`) != 8 {
+			t.Errorf("JSON for people is %s, %v; want 8 secrets hidden", shown, err)
 		}
 		out.Write(shown)
 		e, err := Compile(d)
@@ -322,6 +322,32 @@ func TestUnavailable(t *testing.T) {
 		}
 		if reason, unavailable := e.Unavailable(); reason != tt.want || unavailable != (tt.want != "") {
 			t.Errorf("paused %v, disabled %v: got %q, %v", tt.paused, tt.disabled != nil, reason, unavailable)
+		}
+	}
+}
+
+// What the bucket holds of credentials is spelled as it always was, and they go to
+// JSON in no other way.
+func TestCredentialsAreStoredAsText(t *testing.T) {
+	want := map[string]string{
+		"basic":  `"auth":{"basic":{"user":"jethook","password":"CANARY-PASSWORD"}}`,
+		"bearer": `"auth":{"bearer":"CANARY-BEARER"}`,
+		"oauth2": `"auth":{"oauth2":{"token_url":"https://auth.example.com/token","client_id":"jethook","client_secret":"CANARY-CLIENT","scopes":["hooks:write","b"],"audience":"https://crm.example.com"}}`,
+	}
+	for _, auth := range authKinds {
+		d := withCredentials(t, testDocument(), auth)
+		stored := string(mustEncode(t, d))
+		for _, part := range []string{want[auth], `"secrets":["` + testSecret + `","` + testPrivateKey + `"]`,
+			`"extra_signatures":[{"header":"x-hub-signature-256","secret":"CANARY-HUB","value":"sha256={signature}"},{"header":"X-Shop","secret":"CANARY-SHOP","over":"{id}.{timestamp}.{body}","encoding":"base64"}]`,
+			`"key":"-----BEGIN PRIVATE KEY-----`} {
+			if !strings.Contains(stored, part) {
+				t.Errorf("stored is %s, without %s", stored, part)
+			}
+		}
+		for _, part := range []any{d.Auth, d.TLS, d.ExtraSignatures, d.Secrets} {
+			if shown, err := json.Marshal(part); err != nil || strings.Contains(string(shown), "CANARY") || strings.Contains(string(shown), "whs") || strings.Contains(string(shown), "PRIVATE") {
+				t.Errorf("beside a document it is %s, %v", shown, err)
+			}
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"jethook/pkg/secret"
@@ -25,17 +24,17 @@ func (s SigningSecret) Expired(now time.Time) bool {
 // ExtraSignature is an HMAC-SHA256 in a form that some other sender gave it.
 type ExtraSignature struct {
 	// Header is the request header that carries it. Required, each once.
-	Header string `json:"header"`
+	Header string
 	// Secret is the key, its text byte for byte. Required.
-	Secret secret.Secret `json:"secret"`
+	Secret secret.Secret
 	// Over is what is signed, with {id}, {timestamp} and {body} in it. {body} by
 	// default.
-	Over string `json:"over,omitempty"`
+	Over string
 	// Encoding of the signature is hex, by default, or base64.
-	Encoding string `json:"encoding,omitempty"`
+	Encoding string
 	// Value is the header's value, with {signature}, {id} and {timestamp} in it.
 	// {signature} by default.
-	Value string `json:"value,omitempty"`
+	Value string
 }
 
 // The encodings of an ExtraSignature.
@@ -47,29 +46,29 @@ const (
 // Auth is what a receiver asks for beside signatures: exactly one of these.
 type Auth struct {
 	// Basic is a user name and a password.
-	Basic *BasicAuth `json:"basic,omitempty"`
+	Basic *BasicAuth
 	// Bearer is a token, sent as it is.
-	Bearer secret.Secret `json:"bearer,omitempty"`
+	Bearer secret.Secret
 	// OAuth2 asks an authorization server for tokens.
-	OAuth2 *OAuth2 `json:"oauth2,omitempty"`
+	OAuth2 *OAuth2
 }
 
 // BasicAuth is HTTP's basic authentication, RFC 7617.
 type BasicAuth struct {
-	User     string        `json:"user"`
-	Password secret.Secret `json:"password"`
+	User     string
+	Password secret.Secret
 }
 
 // OAuth2 is the client credentials grant, RFC 6749 section 4.4.
 type OAuth2 struct {
 	// TokenURL is the authorization server's. It is judged like an endpoint's.
-	TokenURL     string        `json:"token_url"`
-	ClientID     string        `json:"client_id"`
-	ClientSecret secret.Secret `json:"client_secret"`
+	TokenURL     string
+	ClientID     string
+	ClientSecret secret.Secret
 	// Scopes to ask for; none by default.
-	Scopes []string `json:"scopes,omitempty"`
+	Scopes []string
 	// Audience is a parameter that some authorization servers want.
-	Audience string `json:"audience,omitempty"`
+	Audience string
 }
 
 func (a *Auth) clone() *Auth {
@@ -93,16 +92,17 @@ func (a *Auth) clone() *Auth {
 type TLS struct {
 	// Cert and Key are the client's certificate, with what it takes to verify it,
 	// and its private key. They go together.
-	Cert string        `json:"cert,omitempty"`
-	Key  secret.Secret `json:"key,omitempty"`
+	Cert string
+	Key  secret.Secret
 	// CA is what the endpoint's certificate is verified with instead of the
 	// system's authorities.
-	CA string `json:"ca,omitempty"`
+	CA string
 }
 
 // eachSecret yields the secrets of the document, to be read or, in a clone, to be
 // replaced, each with what it is about: the endpoint and the field. All Secrets
-// are about the same, because they change places when they are rotated.
+// are about the same, because they change places when they are rotated. Every
+// header counts: a name does not tell whether its value lets somebody in.
 func (d *Document) eachSecret() iter.Seq2[string, *secret.Secret] {
 	return func(yield func(about string, s *secret.Secret) bool) {
 		each := func(field string, s *secret.Secret) bool {
@@ -126,9 +126,6 @@ func (d *Document) eachSecret() iter.Seq2[string, *secret.Secret] {
 			return
 		}
 		for name, value := range d.Headers {
-			if !isCredential(name) {
-				continue
-			}
 			s := secret.Secret(value)
 			more := each(headerField(http.CanonicalHeaderKey(name)), &s)
 			if s.Reveal() != value {
@@ -159,13 +156,4 @@ func (d Document) has(so func(secret.Secret) bool) bool {
 		}
 	}
 	return false
-}
-
-// isCredential reports whether a header's value is to be treated as a secret, by
-// the header's name.
-func isCredential(name string) bool {
-	name = strings.ToLower(name)
-	return slices.ContainsFunc([]string{"auth", "cookie", "token", "key", "secret", "password", "credential", "signature"}, func(part string) bool {
-		return strings.Contains(name, part)
-	})
 }

@@ -80,7 +80,8 @@ type Document struct {
 	RateLimit *RateLimit
 	// MaxInFlight bounds attempts at one time. 64 by default.
 	MaxInFlight int
-	// Headers are added to each request. jethook's own cannot be replaced.
+	// Headers are added to each request, their values treated as secrets. jethook's
+	// own cannot be replaced.
 	Headers map[string]string
 	// Lane names the lane of the endpoint's attempts, whatever the event's lane
 	// is. "default" by default, and in effect where there is no lane of that name.

@@ -164,11 +164,7 @@ func (s *section) readHeaders(w *wire, node ast.Node) {
 	s.eachKey(node, s.path+".headers", func(name string, at *token.Position, value ast.Node) {
 		s.at[headerField(name)] = at
 		var header string
-		if isCredential(name) {
-			scalar(s, headerField(name), value, &header, s.resolved)
-		} else {
-			scalar(s, headerField(name), value, &header, text)
-		}
+		scalar(s, headerField(name), value, &header, s.resolved)
 		w.Headers[name] = header
 	})
 }

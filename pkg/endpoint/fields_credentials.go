@@ -34,9 +34,9 @@ func (s *section) resolved(node ast.Node) (string, error) {
 	return value, err
 }
 
-func (s *section) secret(node ast.Node) (secret.Secret, error) {
+func (s *section) secret(node ast.Node) (storedText, error) {
 	value, err := s.resolved(node)
-	return secret.Secret(value), err
+	return storedText(value), err
 }
 
 func (s *section) readSecrets(w *wire, node ast.Node) {
@@ -60,7 +60,7 @@ func (s *section) readSecrets(w *wire, node ast.Node) {
 
 func (s *section) readExtraSignatures(w *wire, node ast.Node) {
 	s.each("extra_signatures", node, func(field string, node ast.Node) {
-		var one ExtraSignature
+		var one wireExtra
 		s.fields(node, field, extraSignatureFields, func(name string, value ast.Node) {
 			switch field := field + "." + name; name {
 			case "header":
@@ -80,22 +80,22 @@ func (s *section) readExtraSignatures(w *wire, node ast.Node) {
 }
 
 func (s *section) readAuth(w *wire, node ast.Node) {
-	w.Auth = &Auth{}
+	w.Auth = &wireAuth{}
 	s.fields(node, "auth", authFields, func(name string, value ast.Node) {
 		switch name {
 		case "basic":
-			w.Auth.Basic = &BasicAuth{}
+			w.Auth.Basic = &wireBasic{}
 			s.readBasic(w.Auth.Basic, value)
 		case "bearer":
 			scalar(s, "auth.bearer", value, &w.Auth.Bearer, s.secret)
 		case "oauth2":
-			w.Auth.OAuth2 = &OAuth2{}
+			w.Auth.OAuth2 = &wireOAuth2{}
 			s.readOAuth2(w.Auth.OAuth2, value)
 		}
 	})
 }
 
-func (s *section) readBasic(b *BasicAuth, node ast.Node) {
+func (s *section) readBasic(b *wireBasic, node ast.Node) {
 	s.fields(node, "auth.basic", basicFields, func(name string, value ast.Node) {
 		switch field := "auth.basic." + name; name {
 		case "user":
@@ -106,7 +106,7 @@ func (s *section) readBasic(b *BasicAuth, node ast.Node) {
 	})
 }
 
-func (s *section) readOAuth2(o *OAuth2, node ast.Node) {
+func (s *section) readOAuth2(o *wireOAuth2, node ast.Node) {
 	s.fields(node, "auth.oauth2", oauth2Fields, func(name string, value ast.Node) {
 		switch field := "auth.oauth2." + name; name {
 		case "token_url":
@@ -133,7 +133,7 @@ func (s *section) inlinePEM(node ast.Node) (string, error) {
 }
 
 func (s *section) readTLS(w *wire, node ast.Node) {
-	w.TLS = &TLS{}
+	w.TLS = &wireTLS{}
 	s.fields(node, "tls", tlsFields, func(name string, value ast.Node) {
 		switch field := "tls." + name; name {
 		case "cert":

@@ -55,7 +55,7 @@ func testIdentity(t testing.TB, i int) identity {
 func withCredentials(t testing.TB, d Document, auth string) Document {
 	t.Helper()
 	d.Secrets = secrets(testSecret, testPrivateKey)
-	d.Headers = map[string]string{"X-Env": "prod", "x-api-KEY": "CANARY-HEADER"}
+	d.Headers = map[string]string{"X-Env": "CANARY-PROD", "x-api-KEY": "CANARY-HEADER"}
 	d.ExtraSignatures = []ExtraSignature{
 		{Header: "x-hub-signature-256", Secret: "CANARY-HUB", Value: "sha256={signature}"},
 		{Header: "X-Shop", Secret: "CANARY-SHOP", Over: "{id}.{timestamp}.{body}", Encoding: EncodingBase64},

@@ -3,8 +3,10 @@ package endpoint
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // What a value of a file may begin with that says where a secret is.
@@ -39,14 +41,7 @@ func ResolveReference(reference string) (string, error) {
 		return value, nil
 	}
 	path := strings.TrimPrefix(reference, fileReference)
-	info, err := os.Stat(path)
-	var data []byte
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxReferenced) {
-		err = fmt.Errorf("must be a regular file of at most %d bytes", maxReferenced)
-	}
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
+	data, err := readReferenced(path)
 	if failed, ok := errors.AsType[*os.PathError](err); ok {
 		err = failed.Err // without the path, which is there already
 	}
@@ -58,4 +53,28 @@ func ResolveReference(reference string) (string, error) {
 		return "", fmt.Errorf("refers to the file %s, which is empty", quote(path))
 	}
 	return value, nil
+}
+
+// readReferenced reads a regular file. It opens without waiting, as a pipe would have
+// it, and looks at what it opened, because the path may name something else by then.
+func readReferenced(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	if info.Mode().IsRegular() {
+		if data, err = io.ReadAll(io.LimitReader(f, maxReferenced+1)); err != nil {
+			return nil, err
+		}
+	}
+	if !info.Mode().IsRegular() || len(data) > maxReferenced {
+		return nil, fmt.Errorf("must be a regular file of at most %d bytes", maxReferenced)
+	}
+	return data, nil
 }

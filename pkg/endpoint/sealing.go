@@ -42,18 +42,21 @@ func RingInUse(ctx context.Context, kv jetstream.KeyValue, ring *secret.Ring) (*
 // first. Where another key was announced that the ring does not have, it refuses
 // unless what is sealed is the ring's to open: then somebody put that key there. Where
 // nothing is sealed only the sole replica may take over, whose NATS server is its own.
+// Where no key was announced, or it was deleted, it refuses if anything is sealed that
+// the ring does not open.
 func (s *Store) Announce(ctx context.Context, sole bool) error {
 	for range maxConflicts {
 		current, revision, err := announced(ctx, s.kv)
 		switch {
 		case err != nil:
 			return err
-		case revision > 0 && !s.ring.Made(current):
-			if err := s.takesOver(ctx, current, sole); err != nil {
-				return err
-			}
-		case s.ring == nil || revision > 0 && current == s.ring.Sealer():
-			return nil
+		case revision == 0:
+			err = s.begins(ctx)
+		case !s.ring.Made(current):
+			err = s.takesOver(ctx, current, sole)
+		}
+		if err != nil || s.ring == nil || revision > 0 && current == s.ring.Sealer() {
+			return err
 		}
 		value := []byte(s.ring.Sealer().String())
 		if revision == 0 {
@@ -71,23 +74,47 @@ func (s *Store) Announce(ctx context.Context, sole bool) error {
 // takesOver returns an error unless the key that was announced may be replaced.
 func (s *Store) takesOver(ctx context.Context, announced secret.Sealer, sole bool) error {
 	if s.ring == nil {
-		return sealedByOthers(announced)
+		return sealedByOthers(announced.ID())
 	}
-	var own, foreign bool
-	err := s.each(ctx, func(entry jetstream.KeyValueEntry) {
-		if d, err := decodeEntry(entry.Key(), entry.Value()); err == nil {
-			own = own || d.has(s.ring.Opens)
-			foreign = foreign || d.has(func(text secret.Secret) bool { return text.Sealed() && !s.ring.Opens(text) })
-		}
-	})
-	if err == nil && (foreign || !own && !sole) {
-		err = sealedByOthers(announced)
+	own, foreign, err := s.sealedWith(ctx)
+	if err == nil && (foreign != nil || !own && !sole) {
+		err = sealedByOthers(announced.ID())
 	}
 	return err
 }
 
-func sealedByOthers(with secret.Sealer) error {
-	return fmt.Errorf("%w: its id is %s; add it to JETHOOK_MASTER_KEYS, or to the file master-keys in JETHOOK_DATA_DIR", ErrSealedByOthers, with.ID())
+// begins returns an error unless the ring may be the first of which is announced
+// with what secrets are sealed.
+func (s *Store) begins(ctx context.Context) error {
+	_, foreign, err := s.sealedWith(ctx)
+	if err == nil && foreign != nil {
+		err = sealedByOthers(foreign.KeyID())
+	}
+	return err
+}
+
+// sealedWith tells whether something is sealed with a key of the ring, and of what is
+// sealed with any other it returns one, or nil.
+func (s *Store) sealedWith(ctx context.Context) (own bool, foreign *secret.Secret, err error) {
+	err = s.each(ctx, func(entry jetstream.KeyValueEntry) {
+		d, err := decodeEntry(entry.Key(), entry.Value())
+		if err != nil {
+			return // it is told of where it is read
+		}
+		for _, text := range d.eachSecret() {
+			switch {
+			case s.ring.Opens(*text):
+				own = true
+			case text.Sealed():
+				foreign = new(*text)
+			}
+		}
+	})
+	return own, foreign, err
+}
+
+func sealedByOthers(id string) error {
+	return fmt.Errorf("%w: its id is %s; add it to JETHOOK_MASTER_KEYS, or to the file master-keys in JETHOOK_DATA_DIR", ErrSealedByOthers, id)
 }
 
 // announced returns the public key that a replica announced, at revision 0 if none
@@ -139,7 +166,7 @@ func (s *Store) sealer(ctx context.Context) (secret.Sealer, error) {
 		return s.ring.Sealer(), nil
 	case s.ring != nil && !s.ring.Made(sealer):
 		// Somebody else's public key could have been put there to read what we seal.
-		return secret.Sealer{}, sealedByOthers(sealer)
+		return secret.Sealer{}, sealedByOthers(sealer.ID())
 	}
 	return sealer, nil
 }

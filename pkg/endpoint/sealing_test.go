@@ -178,8 +178,8 @@ func TestEveryKindOfSecretIsSealed(t *testing.T) {
 			t.Errorf("%s: %+v", auth, applied)
 		}
 		sealed := sealedTexts(b.stored(d.Name()))
-		if len(sealed) != 7 || len(texts(d)) != 7 {
-			t.Errorf("%s: %d of %d secrets are sealed, want all 7", auth, len(sealed), len(texts(d)))
+		if len(sealed) != 8 || len(texts(d)) != 8 {
+			t.Errorf("%s: %d of %d secrets are sealed, want all 8", auth, len(sealed), len(texts(d)))
 		}
 		if got := b.get(b.store(oldKey), d.Name()); !reflect.DeepEqual(got, d) {
 			t.Errorf("%s: opened it is %s\nwant %s", auth, mustEncode(t, got), mustEncode(t, d))
@@ -201,7 +201,7 @@ func TestEveryKindOfSecretIsSealed(t *testing.T) {
 	}
 	b.holdsNothingPlain("after apply")
 	documents, broken, err := b.store(oldKey).List(testContext(t))
-	if err != nil || len(documents) != 3 || len(broken) != 0 || len(sealedTexts(documents[0])) != 7 {
+	if err != nil || len(documents) != 3 || len(broken) != 0 || len(sealedTexts(documents[0])) != 8 {
 		t.Errorf("List: %d documents, %v, %v; want them sealed", len(documents), broken, err)
 	}
 }
@@ -487,6 +487,30 @@ func TestPlainDocumentsAreSealed(t *testing.T) {
 	}
 }
 
+// Earlier versions sealed a header only if its name gave it away. What they stored
+// can be read, and the rest of it is sealed at the next start.
+func TestHeadersOfEarlierVersionsAreSealed(t *testing.T) {
+	b := newSealingBucket(t)
+	d := withCredentials(t, testDocument(), "bearer")
+	earlier, err := seal(ringOf(t, oldKey).Sealer(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier.Headers["X-Env"] = d.Headers["X-Env"]
+	put(t, b.kv, "acme.crm", string(mustEncode(t, earlier)))
+	s := b.store(oldKey)
+	if got := b.get(s, d.Name()); !reflect.DeepEqual(got, d) {
+		t.Errorf("opened it is %s", mustEncode(t, got))
+	}
+	if n, err := s.Rewrap(testContext(t), Plain); n != 1 || err != nil {
+		t.Errorf("%d documents were sealed, %v; want 1", n, err)
+	}
+	b.holdsNothingPlain("after the start")
+	if got := b.get(s, d.Name()); !reflect.DeepEqual(got, d) {
+		t.Errorf("sealed and opened it is %s", mustEncode(t, got))
+	}
+}
+
 // One document that cannot be sealed keeps no other from it.
 func TestRewrapGoesOn(t *testing.T) {
 	b := newSealingBucket(t)
@@ -627,6 +651,31 @@ func TestTheSoleReplicaTakesOver(t *testing.T) {
 	apply(t, b.store(oldKey), testDocument())
 	if err := b.store(otherKey).Announce(ctx, true); !errors.Is(err, ErrSealedByOthers) {
 		t.Errorf("with a document that is sealed: %v", err)
+	}
+}
+
+// Where what was announced is gone, what is sealed tells whose the bucket is: nobody
+// else begins anew, and who does not have the keys knows that something is sealed.
+func TestAWrongRingDoesNotBeginAnew(t *testing.T) {
+	b := newSealingBucket(t)
+	ctx := testContext(t)
+	apply(t, b.store(oldKey), testDocument())
+	for _, forget := range []func(context.Context, string, ...jetstream.KVDeleteOpt) error{b.kv.Delete, b.kv.Purge} {
+		if err := forget(ctx, sealingKey); err != nil {
+			t.Fatal(err)
+		}
+		for who, s := range map[string]*Store{"no keys": b.store(), "another key": b.store(otherKey)} {
+			for _, sole := range []bool{false, true} {
+				err := s.Announce(ctx, sole)
+				if !errors.Is(err, ErrSealedByOthers) || !strings.Contains(err.Error(), ringOf(t, oldKey).Sealer().ID()) {
+					t.Errorf("%s, sole %v: %v", who, sole, err)
+				}
+			}
+		}
+		if _, revision, err := announced(ctx, b.kv); revision != 0 || err != nil {
+			t.Errorf("announced at revision %d, %v", revision, err)
+		}
+		b.announce(b.store(newKey, oldKey))
 	}
 }
 
@@ -781,7 +830,7 @@ func TestNoSecretIsForgotten(t *testing.T) {
 	for range d.eachSecret() {
 		visited++
 	}
-	if n := countSecrets(reflect.ValueOf(d)) + 1; visited != n { // and the header
+	if n := countSecrets(reflect.ValueOf(d)) + len(d.Headers); visited != n {
 		t.Errorf("%d secrets are visited, the document has %d", visited, n)
 	}
 	// It can be left at any place.

@@ -12,21 +12,23 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 	"github.com/synadia-io/orbit.go/natscontext"
+
+	"jethook/pkg/secret"
 )
 
 // Options say where NATS is and who we are, under the names that the nats
 // tools give to the environment variables.
 type Options struct {
-	URL      string `desc:"servers, separated by commas"`
-	Context  string `desc:"a context that the nats CLI saved"`
-	Creds    string `desc:"file with a JWT and its key"`
-	Nkey     string `desc:"file with an nkey seed"`
-	User     string `desc:"user name"`
-	Password string `desc:"password"`
-	Token    string `desc:"token"`
-	CA       string `desc:"file with the certificates to trust"`
-	Cert     string `desc:"file with the client's certificate"`
-	Key      string `desc:"file with the client's key"`
+	URL      string        `desc:"servers, separated by commas"`
+	Context  string        `desc:"a context that the nats CLI saved"`
+	Creds    string        `desc:"file with a JWT and its key"`
+	Nkey     string        `desc:"file with an nkey seed"`
+	User     string        `desc:"user name"`
+	Password secret.Secret `desc:"password"`
+	Token    secret.Secret `desc:"token"`
+	CA       string        `desc:"file with the certificates to trust"`
+	Cert     string        `desc:"file with the client's certificate"`
+	Key      string        `desc:"file with the client's key"`
 	// InboxPrefix is under which this user is answered, where it may not listen to
 	// everybody's answers.
 	InboxPrefix string `split_words:"true" desc:"prefix of the subjects of answers, such as the one that jethook streams permissions names; _INBOX when unset"`
@@ -80,7 +82,7 @@ func Durable(name string, log zerolog.Logger) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info().Str("server", nc.ConnectedUrlRedacted()).Msg("reconnected to NATS")
+			log.Info().Str("server", Server(nc)).Msg("reconnected to NATS")
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Warn().Err(err).Msg("NATS reports an error")
@@ -101,10 +103,10 @@ func (o Options) options() ([]nats.Option, error) {
 		options = append(options, option)
 	}
 	if o.User != "" {
-		options = append(options, nats.UserInfo(o.User, o.Password))
+		options = append(options, nats.UserInfo(o.User, o.Password.Reveal()))
 	}
 	if o.Token != "" {
-		options = append(options, nats.Token(o.Token))
+		options = append(options, nats.Token(o.Token.Reveal()))
 	}
 	if o.CA != "" {
 		options = append(options, nats.RootCAs(o.CA))

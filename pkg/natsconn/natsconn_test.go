@@ -117,6 +117,9 @@ func TestConnect(t *testing.T) {
 			t.Errorf("%s: connected %v as %q, %d reconnects", name, nc.IsConnected(), nc.Opts.Name, nc.Opts.MaxReconnect)
 		}
 	}
+	if nc := connect(t, Options{URL: strings.Replace(token, "//", "//canary@", 1)}); Server(nc) != strings.Replace(token, "//", "//***@", 1) {
+		t.Errorf("connected to %s, which shows a token", Server(nc))
+	}
 	for _, o := range []Options{
 		{URL: users}, {URL: users, User: "u", Password: "canary2"}, {URL: strings.Replace(users, "//", "//u:canary2@", 1)},
 		{URL: token, Token: "canary2"}, {URL: keys},

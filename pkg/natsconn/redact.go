@@ -5,7 +5,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/nats-io/nats.go"
 )
+
+// Server returns the URL of the server that nc is connected to, without any
+// credentials. The client's own ConnectedUrlRedacted leaves in a token, which
+// stands where a user's name does.
+func Server(nc *nats.Conn) string { return redact(nc.ConnectedUrl()) }
 
 // redact hides the users and passwords, or the tokens, that the servers' URLs may
 // carry: all before the last "@", and so the servers before it. It does not parse:

@@ -1,6 +1,11 @@
 package natsconn
 
-import "testing"
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
 
 func TestRedact(t *testing.T) {
 	for servers, want := range map[string]string{
@@ -25,6 +30,20 @@ func TestRedact(t *testing.T) {
 	} {
 		if got := redact(servers); got != want {
 			t.Errorf("redact(%q) = %q, want %q", servers, got, want)
+		}
+	}
+}
+
+// Options that reach a log or JSON by accident tell no password and no token.
+func TestOptionsHideSecrets(t *testing.T) {
+	o := Options{URL: "nats://host", User: "u", Password: "canary", Token: "canary"}
+	data, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{fmt.Sprint(o), fmt.Sprintf("%+v", o), fmt.Sprintf("%#v", o), fmt.Sprintf("%q", o), string(data)} {
+		if strings.Contains(text, "canary") {
+			t.Errorf("a secret shows: %s", text)
 		}
 	}
 }

@@ -68,6 +68,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	var undo undo
 	defer func() { err = errors.Join(err, undo.all(o.Logger)) }()
 
+	if err := egress.CheckProxy(ctx, o.Egress); err != nil {
+		return err
+	}
 	nc, where, err := connect(o, &undo)
 	if err != nil {
 		return err
@@ -199,7 +202,7 @@ func connect(o Options, undo *undo) (*nats.Conn, Running, error) {
 			return nil, Running{}, err
 		}
 		undo.add("NATS connection", func() error { nc.Close(); return nil })
-		return nc, Running{URL: nc.ConnectedUrlRedacted()}, nil
+		return nc, Running{URL: natsconn.Server(nc)}, nil
 	}
 	s, err := embedded.Start(*o.Embedded)
 	if err != nil {

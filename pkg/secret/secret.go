@@ -12,15 +12,14 @@ import (
 const hidden = "***"
 
 // Secret is a text that must stay secret, such as a signing secret or a
-// password, or that text sealed: see [Secret.Sealed]. It prints as *** with fmt
-// and slog, so that it cannot reach a log line by accident; Reveal is the one way
+// password, or that text sealed: see [Secret.Sealed]. It prints as *** with fmt,
+// slog and encoding/json, so that it cannot reach a log line by accident; Reveal is the one way
 // to its text.
 //
-// JSON is the exception: a Secret marshals to its text, because that is how it
-// is stored. A logger that prints by way of JSON, such as zerolog's Interface,
-// Any and Fields, would print it too; give such a logger String's result or
-// nothing. Nor does fmt ask a type before it prints an unexported field of a
-// struct, or with the verbs %p and %w, which go vet refuses here.
+// JSON is written as *** too, and with it what loggers print by way of JSON; it is
+// read as text. Whoever stores a Secret says so with Reveal. The exception is fmt: it
+// asks no type before it prints an unexported field of a struct, or with the verbs %p
+// and %w, which go vet refuses here.
 type Secret string
 
 // Reveal returns the secret's text.
@@ -35,6 +34,9 @@ func (Secret) String() string { return hidden }
 
 // GoString hides the secret from whatever asks for a fmt.GoStringer.
 func (Secret) GoString() string { return hidden }
+
+// MarshalJSON hides the secret from encoding/json.
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), nil }
 
 // LogValue hides the secret from log/slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }

@@ -36,19 +36,13 @@ type hook struct {
 }
 
 func TestTheJavaScriptLibraryAcceptsOurRequests(t *testing.T) {
-	install := exec.CommandContext(t.Context(), "npm", "ci", "--silent", "--no-audit", "--no-fund")
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
+	install(t)
 	var hooks []hook
 	var want []string
 	for i, body := range []string{`{}`, `{"total": 12.5}`, `{"€":"café"}`, `[` + strings.Repeat(`"x",`, 10000) + `1]`} {
 		old, fresh := signature.NewSecret(), signature.NewSecret()
 		request := send(t, fmt.Sprintf("evt_%d", i), []byte(body), []secret.Secret{fresh, old})
-		headers := map[string]string{}
-		for _, name := range []string{"webhook-id", "webhook-timestamp", "webhook-signature"} {
-			headers[name] = request.Header.Get(name)
-		}
+		headers := signed(request)
 		// Both secrets of a rotation are accepted, a stranger's is not, nor is
 		// another body.
 		for _, c := range []struct {
@@ -68,6 +62,56 @@ func TestTheJavaScriptLibraryAcceptsOurRequests(t *testing.T) {
 			t.Errorf("webhook %d: the library says %q, want %s", i, got, want[i])
 		}
 	}
+}
+
+// OpenSSL accepts our signatures of v1a with the public key alone, beside others and
+// in any place.
+func TestOpenSSLAcceptsOurAsymmetricSignatures(t *testing.T) {
+	install(t)
+	var hooks []hook
+	var want []string
+	for i, body := range []string{``, `{"total": 12.5}`, `{"€":"café"}`, strings.Repeat("x", 100000)} {
+		old, fresh, shared := signature.NewSigningKey(), signature.NewSigningKey(), signature.NewSecret()
+		request := send(t, fmt.Sprintf("evt_%d", i), []byte(body), []secret.Secret{fresh, shared, old})
+		for _, c := range []struct {
+			secret secret.Secret
+			body   []byte
+			ok     bool
+		}{
+			{fresh, request.Body, true}, {old, request.Body, true},
+			{signature.NewSigningKey(), request.Body, false}, {fresh, append([]byte(" "), request.Body...), false},
+		} {
+			key, err := signature.ParseKey(c.secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hooks = append(hooks, hook{key.Public(), signed(request), c.body})
+			want = append(want, map[bool]string{true: "ok", false: "NoMatch"}[c.ok])
+		}
+	}
+	for i, got := range verdicts(t, hooks) {
+		if !strings.HasPrefix(got, want[i]) {
+			t.Errorf("webhook %d: OpenSSL says %q, want %s", i, got, want[i])
+		}
+	}
+}
+
+// install installs the JavaScript library.
+func install(t *testing.T) {
+	t.Helper()
+	npm := exec.CommandContext(t.Context(), "npm", "ci", "--silent", "--no-audit", "--no-fund")
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+}
+
+// signed returns the headers that a verifier reads.
+func signed(r receiver.Request) map[string]string {
+	headers := map[string]string{}
+	for _, name := range []string{"webhook-id", "webhook-timestamp", "webhook-signature"} {
+		headers[name] = r.Header.Get(name)
+	}
+	return headers
 }
 
 // send makes a real attempt and returns the request that arrived.

@@ -110,6 +110,25 @@ func (r *canaryRun) proxied() *replica {
 	return proxied
 }
 
+// tokened starts a replica of a NATS server that asks for a token, which stands in
+// its URL, and returns when it has had to connect again.
+func (r *canaryRun) tokened() *replica {
+	server := startNATS(r.T, "--auth", r.natsToken)
+	env := append(slices.Clone(r.env), "NATS_URL="+strings.Replace(server.url, "://", "://"+r.natsToken+"@", 1))
+	tokened := serve(r.T, env...)
+	r.runWith(env, inCommand, 0, "endpoint", "list")
+	server.kill()
+	server.start()
+	eventually(r.T, "the replica is connected again", func() error {
+		if !strings.Contains(tokened.log.String(), "reconnected to NATS") {
+			return fmt.Errorf("it is not")
+		}
+		return nil
+	})
+	tokened.ready()
+	return tokened
+}
+
 // commands runs every command that prints something of a running system.
 func (r *canaryRun) commands(file string) {
 	for _, args := range [][]string{

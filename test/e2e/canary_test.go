@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,11 +41,12 @@ type canaries []struct {
 
 // planted are the texts of the canaries. What is not set is made up.
 type planted struct {
-	signing, overlap, made, master, natsPassword, proxyPassword  string
-	authorization, apiKey, ordinary, query, answer, answerHeader string
-	basic, bearer, clientSecret, accessToken, extra, tlsKey      string
-	payload, ceHeader, otherHeader, exporter                     string
-	brokenSecret, brokenQuery, refused                           string
+	signing, overlap, made, master, natsPassword, natsToken, proxyPassword string
+	authorization, apiKey, ordinary, query, answer, answerHeader           string
+	basic, bearer, clientSecret, accessToken, extra, tlsKey                string
+	payload, ceHeader, otherHeader, exporter                               string
+	brokenSecret, brokenQuery, refused                                     string
+	basicEncoded, natsEncoded, proxyEncoded                                string
 }
 
 func (p *planted) table() canaries {
@@ -55,19 +57,23 @@ func (p *planted) table() canaries {
 		{"the credential in an Authorization header", &p.authorization, []string{whenAsked, onWire}},
 		{"the credential in an X-Api-Key header", &p.apiKey, []string{whenAsked, onWire}},
 		{"the password of basic authentication", &p.basic, []string{whenAsked, onWire}},
+		{"user and password of basic authentication as they are sent", &p.basicEncoded, []string{onWire}},
+		{"user and password of NATS in that form", &p.natsEncoded, nil},
+		{"user and password of an egress proxy in that form", &p.proxyEncoded, nil},
 		{"a bearer token", &p.bearer, []string{whenAsked, onWire}},
 		{"the client's secret of OAuth 2", &p.clientSecret, []string{whenAsked, onWire}},
 		{"the access token of OAuth 2", &p.accessToken, []string{onWire}},
 		{"the secret of an extra signature", &p.extra, []string{whenAsked}},
 		{"the private key of a client certificate", &p.tlsKey, []string{whenAsked}},
 		{"the password of NATS", &p.natsPassword, nil},
+		{"a token in the URL of NATS", &p.natsToken, nil},
 		{"the password of an egress proxy", &p.proxyPassword, nil},
 		{"a master key", &p.master, nil},
 		{"a value that was refused", &p.refused, nil},
 		{"a secret in a document that is broken", &p.brokenSecret, []string{inBucket, onDisk}},
 		{"the query string of a document that is broken", &p.brokenQuery, []string{inBucket, onDisk}},
 		{"a query string", &p.query, []string{whenAsked, inBucket, onDisk, onWire}},
-		{"an ordinary header of an endpoint", &p.ordinary, []string{inCommand, whenAsked, inBucket, onDisk, onWire}},
+		{"a header whose name says nothing", &p.ordinary, []string{whenAsked, onWire}},
 		{"a payload", &p.payload, []string{inLetter, inStream, onDisk, onWire}},
 		{"a header of an event", &p.ceHeader, []string{inLetter, inStream, onDisk, onWire}},
 		{"a header of an event that is not passed on", &p.otherHeader, []string{inStream, onDisk}},
@@ -99,7 +105,7 @@ func TestCanariesComeOutNowhereElse(t *testing.T) {
 		r.url = strings.Replace(server.url, "://", "://jethook:"+r.natsPassword+"@", 1)
 		r.master = secret.NewMasterKey().Reveal()
 		r.env = append(r.env, "NATS_URL="+r.url, "JETHOOK_MASTER_KEYS="+r.master)
-		r.scenario(server.store, serve(t, r.env...), serve(t, append(r.env, "JETHOOK_LOG_FORMAT=console")...), r.proxied())
+		r.scenario(server.store, serve(t, r.env...), serve(t, append(r.env, "JETHOOK_LOG_FORMAT=console")...), r.proxied(), r.tokened())
 	})
 	t.Run("with NATS inside", func(t *testing.T) {
 		t.Parallel()
@@ -124,6 +130,9 @@ func newCanaryRun(t *testing.T) *canaryRun {
 		*c.text = rand.Text()
 	}
 	r.made = "" // by a command
+	for password, encoded := range map[string]*string{r.basic: &r.basicEncoded, r.natsPassword: &r.natsEncoded, r.proxyPassword: &r.proxyEncoded} {
+		*encoded = base64.StdEncoding.EncodeToString([]byte("jethook:" + password))
+	}
 	body := func() string { return strings.TrimPrefix(signature.NewSecret().Reveal(), "whsec_") }
 	r.signing, r.overlap = body(), body()
 	r.far = httptest.NewServer(r)

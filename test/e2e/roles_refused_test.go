@@ -206,37 +206,41 @@ func (s *stage) holdings(t *testing.T) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestAConsumerThatAReaderMakesPublishesNowhere lets the server send what a
-// reader may read to subjects that it may not publish to. A server sends only
-// where somebody listens to this very subject.
-func TestAConsumerThatAReaderMakesPublishesNowhere(t *testing.T) {
+// makesConsumers are the users that may make consumers without being trusted with it,
+// and of what.
+var makesConsumers = map[string]map[string]string{
+	"reader":   {"WEBHOOKS_DLQ": "webhooks.dlq.>", "KV_webhooks_endpoints": "$KV.webhooks_endpoints.>", "KV_webhooks_gates": "$KV.webhooks_gates.>"},
+	"operator": {"WEBHOOKS_DLQ": "webhooks.dlq.>", "KV_webhooks_endpoints": "$KV.webhooks_endpoints.>", "KV_webhooks_gates": "$KV.webhooks_gates.>"},
+	"worker": {"WEBHOOKS_DELIVERIES": "webhooks.held.>", "KV_webhooks_endpoints": "$KV.webhooks_endpoints.>",
+		"KV_webhooks_gates": "$KV.webhooks_gates.>", "KV_webhooks_replicas": "$KV.webhooks_replicas.>"},
+}
+
+// TestAConsumerPublishesNowhereInJethook lets the server send what a user may read to
+// subjects that the user may not publish to. A server sends only where somebody
+// listens to this very subject, and jethook's streams and JetStream itself listen to
+// wider ones.
+func TestAConsumerPublishesNowhereInJethook(t *testing.T) {
 	t.Parallel()
-	s := startStage(t, "")
-	s.may(t, "provisioner", "streams", "apply")
-	ctx := t.Context()
-	for _, subject := range []string{"webhooks.dlq.acme.crm", "$KV.webhooks_endpoints.acme.crm"} {
-		if _, err := s.js.Publish(ctx, subject, nil); err != nil {
+	s := consumerStage(t)
+	before := s.holdings(t)
+	for user, readable := range makesConsumers {
+		nc, _ := s.connect(t, user)
+		inbox := nc.NewInbox()
+		own, err := nc.SubscribeSync(inbox)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	before := s.holdings(t)
-	nc, _ := s.connect(t, "reader")
-	inbox := nc.NewInbox()
-	own, err := nc.SubscribeSync(inbox)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for stream, filter := range map[string]string{"WEBHOOKS_DLQ": "webhooks.dlq.>", "KV_webhooks_endpoints": "$KV.webhooks_endpoints.>"} {
-		for i, to := range []string{"webhooks.deliveries.default.acme.crm", "webhooks.events.acme.order.created", "$KV.webhooks_gates.acme.crm",
-			"$JS.API.STREAM.PURGE.WEBHOOKS_EVENTS", "$JS.API.STREAM.DELETE.WEBHOOKS_EVENTS", inbox} {
-			name := fmt.Sprintf("p%d", i)
-			made := push(t, nc, stream, jetstream.ConsumerConfig{Name: name, FilterSubject: filter, DeliverSubject: to})
-			if made != (to == inbox) {
-				t.Errorf("what is in %s is sent to %s: %v", stream, to, made)
+		for stream, filter := range readable {
+			for i, to := range []string{"webhooks.deliveries.default.acme.crm", "webhooks.events.acme.order.created", "webhooks.dlq.acme.crm", "$KV.webhooks_gates.acme.crm",
+				"$KV.webhooks_endpoints.acme.crm", "$JS.API.STREAM.PURGE.WEBHOOKS_EVENTS", "$JS.API.STREAM.DELETE.WEBHOOKS_EVENTS", inbox} {
+				made := push(t, nc, stream, jetstream.ConsumerConfig{Name: fmt.Sprintf("%s%d", user, i), FilterSubject: filter, DeliverSubject: to})
+				if made != (to == inbox) {
+					t.Errorf("%s: what is in %s is sent to %s: %v", user, stream, to, made)
+				}
 			}
-		}
-		if _, err := own.NextMsg(patience); err != nil {
-			t.Fatalf("what is in %s was not even sent to the reader: %v", stream, err)
+			if _, err := own.NextMsg(patience); err != nil {
+				t.Fatalf("%s: what is in %s was not even sent to its inbox: %v", user, stream, err)
+			}
 		}
 	}
 	if after := s.holdings(t); after != before {
@@ -244,10 +248,69 @@ func TestAConsumerThatAReaderMakesPublishesNowhere(t *testing.T) {
 	}
 }
 
+// TestAConsumerPublishesWhereSomebodyListens is what the README warns of, so that the
+// warning stays true: who may make a consumer has the server publish for it where a
+// client or a stream of another application listens to one subject.
+func TestAConsumerPublishesWhereSomebodyListens(t *testing.T) {
+	t.Parallel()
+	s := consumerStage(t)
+	ctx := t.Context()
+	other, err := s.js.CreateStream(ctx, jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"other.job", "other.wide.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard, err := s.js.Conn().SubscribeSync("other.heard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user, readable := range makesConsumers {
+		nc, _ := s.connect(t, user)
+		for stream, filter := range readable {
+			for i, to := range []string{"other.heard", "other.job", "other.wide.job"} {
+				made := push(t, nc, stream, jetstream.ConsumerConfig{Name: fmt.Sprintf("%s%d", user, i), FilterSubject: filter, DeliverSubject: to})
+				if made != (to != "other.wide.job") {
+					t.Errorf("%s: what is in %s is sent to %s: %v", user, stream, to, made)
+				}
+			}
+			if _, err := heard.NextMsg(patience); err != nil {
+				t.Errorf("%s, %s: %v", user, stream, err)
+			}
+		}
+	}
+	eventually(t, "the other stream holds what was sent to it", func() error {
+		info, err := other.Info(ctx)
+		if err == nil && info.State.Msgs == 0 {
+			err = errors.New("it is empty")
+		}
+		return err
+	})
+}
+
+// consumerStage is a stage with something to read in each stream.
+func consumerStage(t *testing.T) *stage {
+	t.Helper()
+	s := startStage(t, "")
+	s.may(t, "provisioner", "streams", "apply")
+	for _, subject := range []string{"webhooks.dlq.acme.crm", "webhooks.held.acme.crm.new", "$KV.webhooks_endpoints.acme.crm", "$KV.webhooks_gates.acme.crm", "$KV.webhooks_replicas.x"} {
+		if _, err := s.js.Publish(t.Context(), subject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
 // push makes a consumer and reports whether it sends.
 func push(t *testing.T, nc *nats.Conn, stream string, c jetstream.ConsumerConfig) bool {
 	t.Helper()
 	c.AckPolicy = jetstream.AckNonePolicy
+	if stream == "WEBHOOKS_DELIVERIES" { // a work queue: it takes one at a time, and no other way to acknowledge
+		c.AckPolicy = jetstream.AckExplicitPolicy
+		defer func() {
+			if _, err := nc.Request("$JS.API.CONSUMER.DELETE."+stream+"."+c.Name, nil, 10*time.Second); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
 	request, err := json.Marshal(map[string]any{"stream_name": stream, "config": c})
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +323,11 @@ func push(t *testing.T, nc *nats.Conn, stream string, c jetstream.ConsumerConfig
 		Bound bool                `json:"push_bound"`
 		Error *jetstream.APIError `json:"error"`
 	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil || answer.Error != nil {
+	err = json.Unmarshal(m.Data, &answer)
+	if answer.Error != nil && answer.Error.ErrorCode == 10081 { // into the very stream: the server knows better
+		return false
+	}
+	if err != nil || answer.Error != nil {
 		t.Fatalf("%s: %v %v", c.DeliverSubject, err, answer.Error)
 	}
 	return answer.Bound
