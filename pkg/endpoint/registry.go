@@ -37,6 +37,7 @@ type Registry struct {
 	mu        sync.RWMutex
 	byName    map[string]*Endpoint // TENANT/ID
 	ordered   map[string]*Endpoint // those of byName that are
+	disabled  map[string]*Endpoint // likewise
 	laneByKey map[string]*laneInForce
 	broken    map[string]brokenDocument
 	index     index
@@ -79,7 +80,7 @@ func Opening(ring *secret.Ring) RegistryOption { return func(r *Registry) { r.op
 func NewRegistry(kv jetstream.KeyValue, log zerolog.Logger, options ...RegistryOption) *Registry {
 	r := &Registry{
 		kv: kv, log: log.With().Str("bucket", kv.Bucket()).Logger(), checkEvery: DefaultCheckEvery,
-		byName: make(map[string]*Endpoint), ordered: make(map[string]*Endpoint), laneByKey: make(map[string]*laneInForce), broken: make(map[string]brokenDocument),
+		byName: make(map[string]*Endpoint), ordered: make(map[string]*Endpoint), disabled: make(map[string]*Endpoint), laneByKey: make(map[string]*laneInForce), broken: make(map[string]brokenDocument),
 		index: make(index), changed: make(chan struct{}),
 		reconnects: func() uint64 { return 0 },
 	}
@@ -150,6 +151,13 @@ func (r *Registry) Ordered() []*Endpoint {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return slices.Collect(maps.Values(r.ordered))
+}
+
+// Disabled returns the endpoints that are disabled, in any order.
+func (r *Registry) Disabled() []*Endpoint {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Values(r.disabled))
 }
 
 // Len says how many endpoints are in force.
@@ -250,6 +258,7 @@ func (r *Registry) replace(name string, e *Endpoint) {
 		r.index.remove(old)
 		delete(r.byName, name)
 		delete(r.ordered, name)
+		delete(r.disabled, name)
 	}
 	if e == nil {
 		return
@@ -262,6 +271,9 @@ func (r *Registry) replace(name string, e *Endpoint) {
 	r.byName[e.name] = e // a name of its own would be a second one in memory
 	if e.Ordered {
 		r.ordered[e.name] = e
+	}
+	if e.Disabled != nil {
+		r.disabled[e.name] = e
 	}
 }
 
