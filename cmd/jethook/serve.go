@@ -13,6 +13,7 @@ import (
 
 	"jethook/config"
 	"jethook/pkg/embedded"
+	"jethook/pkg/notify"
 	"jethook/pkg/replica"
 	"jethook/pkg/secret"
 	"jethook/streams"
@@ -95,6 +96,10 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 	if err != nil {
 		return replica.Options{}, usageError{err}
 	}
+	smtp, err := c.SMTP()
+	if err != nil {
+		return replica.Options{}, usageError{err}
+	}
 	log := newLogger(c, a.Err, a.logTerminal())
 	ring, found, err := masterKeys(c, log)
 	if err != nil {
@@ -107,6 +112,7 @@ func replicaOptions(c config.Config, a *app) (replica.Options, error) {
 		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
 		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
+		Words: replica.Words{Settings: notify.Settings{After: c.NotifyAfter, Every: c.NotifyEvery}, SMTP: smtp},
 		Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Logger: log,
 	}, nil
 }

@@ -43,6 +43,7 @@ type Options struct {
 	TenantRate     float64        // first attempts a second that a tenant can have; 0: no limit
 	MasterKeys     *secret.Ring   // seal and open secrets; nil: none are configured
 	FoundKeys      *secret.Ring   // take their place where secrets are sealed with them
+	Words          Words          // to endpoints' owners
 	Grace          time.Duration  // for running attempts at a stop
 	Logger         zerolog.Logger
 	// Started is called once the replica delivers. It may be nil.
@@ -129,10 +130,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	client := egress.New(o.Egress)
 	undo.add("HTTP client", func() error { client.Close(); return nil })
+	words := tell(ctx, o, js, registry, gates, replicas, client, &undo)
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
-		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
+		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates, Words: words,
 		Restore: restore, Metrics: metrics, Logger: o.Logger,
 	})
 	where.HTTP, err = serveHTTP(ctx, o, nc, registry, w, metrics, &undo)

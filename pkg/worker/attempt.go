@@ -127,6 +127,7 @@ func (w *Worker) bury(d *delivery.Delivery, ep *endpoint.Endpoint, reason delive
 		return w.unsettled(d, err)
 	}
 	w.metrics.DeadLetter(reason)
+	w.words.Buried(d, reason)
 	return true
 }
 

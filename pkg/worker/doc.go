@@ -25,6 +25,7 @@
 //	lane       gives some events consumers and slots of their own
 //	strays     finds deliveries in lanes that are gone
 //	ordered    delivers in publish order to the endpoints that ask for it
+//	words     keeps jethook's own events from the endpoint that they are about
 //	mend       makes streams and consumers again that somebody deleted
 //	keepalive  tells NATS what is still being worked on
 package worker

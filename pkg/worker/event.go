@@ -47,7 +47,7 @@ func (w *Worker) event(m *message) {
 		w.finish(m, true)
 		return
 	}
-	matched := w.endpoints.Match(tenant, eventType)
+	matched := w.toOthers(m, tenant, eventType, w.endpoints.Match(tenant, eventType))
 	endpoints := unordered(matched, m.seq)
 	if len(endpoints) == 0 {
 		result := "unmatched"

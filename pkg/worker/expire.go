@@ -245,6 +245,7 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 		}
 		_, reason := l(&over[i].Delivery)
 		w.metrics.DeadLetter(reason)
+		w.words.Buried(&over[i].Delivery, reason)
 	}
 	return nil
 }

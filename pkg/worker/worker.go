@@ -16,6 +16,7 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/event"
 	"jethook/pkg/fleet"
 	"jethook/pkg/gate"
 	"jethook/pkg/hold"
@@ -77,8 +78,17 @@ type Replicas interface {
 	Live() []fleet.Member
 }
 
-// Options are what a worker works with. All are required but Lanes and
-// TenantRate.
+// Words hears what endpoints' owners are to be told. It blocks nobody.
+type Words interface {
+	// Buried hears of a dead letter that was stored.
+	Buried(d *delivery.Delivery, reason delivery.Reason)
+	// Heard hears of one of jethook's own events, which is about an endpoint of
+	// its tenant.
+	Heard(e event.Event, about string)
+}
+
+// Options are what a worker works with. All are required but Lanes, TenantRate
+// and Words.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
@@ -95,6 +105,7 @@ type Options struct {
 	Letters    Letters
 	Replicas   Replicas
 	Gates      *gate.Fleet
+	Words      Words
 	// Restore makes streams and consumers again that somebody deleted. Every
 	// event up to its consumer's floor was acked.
 	Restore func(ctx context.Context, floors map[string]uint64) error
@@ -118,6 +129,7 @@ type Worker struct {
 	fleet       *gate.Fleet
 	held        *hold.Store
 	restore     func(ctx context.Context, floors map[string]uint64) error
+	words       Words
 	metrics     *telemetry.Metrics
 	log         zerolog.Logger
 	oddities    zerolog.Logger // for what producers can make happen as often as they like
@@ -154,9 +166,12 @@ func New(o Options) *Worker {
 		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, tenantRate: o.TenantRate, schedules: o.Schedules,
 		endpoints: o.Endpoints, sender: checked{o.Sender}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
-		restore: o.Restore, metrics: o.Metrics, log: o.Logger,
+		restore: o.Restore, words: o.Words, metrics: o.Metrics, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
 		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, ends: make(map[string]uint64), straysEvery: straysEvery, random: rand.Float64,
+	}
+	if w.words == nil {
+		w.words = silence{}
 	}
 	w.attempts, w.cut = context.WithCancelCause(context.Background())
 	w.naks = newNaks(w.complain)

@@ -44,6 +44,7 @@ type planted struct {
 	basic, bearer, clientSecret, accessToken, extra, tlsKey      string
 	payload, ceHeader, otherHeader                               string
 	brokenSecret, brokenQuery, refused                           string
+	slack, smtpPassword, address                                 string
 }
 
 func (p *planted) table() canaries {
@@ -62,6 +63,9 @@ func (p *planted) table() canaries {
 		{"the password of NATS", &p.natsPassword, nil},
 		{"the password of an egress proxy", &p.proxyPassword, nil},
 		{"a master key", &p.master, nil},
+		{"the URL of an incoming webhook", &p.slack, []string{whenAsked, onWire}},
+		{"the password of a mail server", &p.smtpPassword, nil},
+		{"a contact's e-mail address", &p.address, []string{inCommand, whenAsked, inBucket, onDisk}},
 		{"a value that was refused", &p.refused, nil},
 		{"a secret in a document that is broken", &p.brokenSecret, []string{inBucket, onDisk}},
 		{"the query string of a document that is broken", &p.brokenQuery, []string{inBucket, onDisk}},
@@ -125,7 +129,8 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	r.signing, r.overlap = body(), body()
 	r.far = httptest.NewServer(r)
 	t.Cleanup(r.far.Close)
-	r.env = append(environment(trial...), "JETHOOK_LOG_LEVEL=trace", "CANARY_PASSWORD="+r.basic)
+	r.env = append(environment(trial...), "JETHOOK_LOG_LEVEL=trace", "CANARY_PASSWORD="+r.basic, "JETHOOK_NOTIFY_AFTER=100ms",
+		"JETHOOK_SMTP_URL=smtp://jethook:"+r.smtpPassword+"@127.0.0.1:"+freePort(t), "JETHOOK_SMTP_FROM=jethook@example.com")
 	return r
 }
 
@@ -154,6 +159,9 @@ func (r *canaryRun) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.URL.Path == "/token" {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, `{"access_token": %q, "token_type": "Bearer", "expires_in": 3600}`, r.accessToken)
+		return
+	}
+	if req.URL.Path == "/"+r.slack {
 		return
 	}
 	w.Header().Set("X-Answer", r.answerHeader)
