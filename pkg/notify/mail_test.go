@@ -69,7 +69,12 @@ func newMailbox(t testing.TB, scheme string, offersTLS bool) *mailbox {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close(); <-served })
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
 	return b
 }
 

@@ -54,6 +54,7 @@ type Notifier struct {
 	odd   zerolog.Logger // for what goes wrong again and again
 	wake  chan struct{}  // of capacity 1
 	now   func() time.Time
+	retry time.Duration
 
 	mu     sync.Mutex
 	due    map[string]time.Time // when to look at an endpoint
@@ -69,7 +70,7 @@ type Notifier struct {
 // New returns a notifier that says nothing before Run.
 func New(o Options) *Notifier {
 	o.Settings = o.Settings.withDefaults()
-	return &Notifier{Options: o, odd: o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}), store: store{o.JetStream, o.Names.WordsBucket()}, wake: make(chan struct{}, 1), now: time.Now,
+	return &Notifier{Options: o, odd: o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}), store: store{o.JetStream, o.Names.WordsBucket()}, wake: make(chan struct{}, 1), now: time.Now, retry: retryAfter,
 		due: map[string]time.Time{}, well: map[string]time.Time{}, deaths: map[string]Deaths{}, seen: map[string]bool{}, noticed: map[string]time.Time{}}
 }
 

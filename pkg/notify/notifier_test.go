@@ -101,8 +101,8 @@ func (w *world) must(err error) {
 	}
 }
 
-// run runs a replica that tells. The first one ranks first.
-func (w *world) run(s Settings) *replica {
+// run runs a replica that tells, changed before. The first one ranks first.
+func (w *world) run(s Settings, change ...func(*Notifier)) *replica {
 	w.Helper()
 	me := int32(len(w.replicas))
 	r := &replica{log: &lines{}}
@@ -113,6 +113,9 @@ func (w *world) run(s Settings) *replica {
 			}
 			return 1
 		}})
+	for _, f := range change {
+		f(r.Notifier)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
@@ -151,16 +154,15 @@ func (w *world) next() (Word, jetstream.Msg) {
 	}
 }
 
-// tells fails unless the next word is of a type about an endpoint.
-func (w *world) tells(eventType, name string) Word {
+// tells fails unless the next word is of a type, about acme/crm.
+func (w *world) tells(eventType string) Word {
 	w.Helper()
 	word, m := w.next()
-	if word.Type != eventType || word.Endpoint != name {
-		w.Fatalf("it tells %s of %s, want %s of %s", word.Type, word.Endpoint, eventType, name)
+	if word.Type != eventType || word.Endpoint != "acme/crm" {
+		w.Fatalf("it tells %s of %s, want %s of acme/crm", word.Type, word.Endpoint, eventType)
 	}
-	tenant, id, _ := strings.Cut(name, "/")
-	if m.Subject() != "webhooks.events."+tenant+"."+eventType || m.Headers().Get(About) != id || m.Headers().Get("Content-Type") != "application/json" ||
-		event.CheckID(m.Headers().Get(jetstream.MsgIDHeader)) != nil || word.URL != "https://example.com/"+id {
+	if m.Subject() != "webhooks.events.acme."+eventType || m.Headers().Get(About) != "crm" || m.Headers().Get("Content-Type") != "application/json" ||
+		event.CheckID(m.Headers().Get(jetstream.MsgIDHeader)) != nil || word.URL != "https://example.com/crm" {
 		w.Errorf("it is published to %s with %v about %s", m.Subject(), m.Headers(), word.URL)
 	}
 	return word
@@ -217,13 +219,13 @@ func TestWhateverReplicaLooksAWordIsSaidOnce(t *testing.T) {
 		w.run(quick)
 	}
 	w.gate("acme/crm", true)
-	word := w.tells(streams.EndpointFailing, "acme/crm")
+	word := w.tells(streams.EndpointFailing)
 	if word.LastStatus != 503 || word.LastError != "5xx" || word.Why == "" || word.Since.IsZero() {
 		t.Errorf("it says %+v", word)
 	}
 	w.first.Store(1) // the first is gone, and another one looks after its endpoints
 	w.gate("acme/crm", false)
-	if word := w.tells(streams.EndpointRecovered, "acme/crm"); word.Until.Before(word.Since) || word.Since.IsZero() {
+	if word := w.tells(streams.EndpointRecovered); word.Until.Before(word.Since) || word.Since.IsZero() {
 		t.Errorf("it says %+v", word)
 	}
 	w.quiet()
@@ -234,7 +236,7 @@ func TestAReplicaThatComesLaterGoesOnWhereAnotherOneWas(t *testing.T) {
 	w.endpoints.put(t, "acme", "crm")
 	first := w.run(quick)
 	w.gate("acme/crm", true)
-	w.tells(streams.EndpointFailing, "acme/crm")
+	w.tells(streams.EndpointFailing)
 	w.until("that is remembered", func() bool { return w.record("acme/crm").Down != nil })
 	first.stop()
 	w.gates.mu.Lock()
@@ -242,7 +244,7 @@ func TestAReplicaThatComesLaterGoesOnWhereAnotherOneWas(t *testing.T) {
 	w.gates.mu.Unlock()
 	w.first.Store(1)
 	w.run(quick)
-	w.tells(streams.EndpointRecovered, "acme/crm")
+	w.tells(streams.EndpointRecovered)
 	w.quiet()
 }
 
@@ -250,10 +252,9 @@ func TestAReplicaThatComesLaterGoesOnWhereAnotherOneWas(t *testing.T) {
 func TestTwoThatLookAtATimeSayItOnce(t *testing.T) {
 	w := newWorld(t)
 	const endpoints = 20
-	a, b := w.run(quick), w.run(quick)
-	for _, r := range []*replica{a, b} {
-		r.Rank = func(string) int { return 0 }
-	}
+	ranksFirst := func(n *Notifier) { n.Rank = func(string) int { return 0 } }
+	w.run(quick, ranksFirst)
+	w.run(quick, ranksFirst)
 	for i := range endpoints {
 		w.endpoints.put(t, "acme", fmt.Sprintf("e%d", i))
 	}
@@ -283,13 +284,13 @@ func TestAnEndpointThatJethookDisabledIsToldOf(t *testing.T) {
 		d.Disabled = &endpoint.Disabled{Reason: "event e1 could not be delivered (rejected after 1 attempts" + endpoint.Quote + "CANARY) and so on", At: time.Now()}
 	}
 	w.endpoints.put(t, "acme", "crm", disabled)
-	word := w.tells(streams.EndpointDisabled, "acme/crm")
+	word := w.tells(streams.EndpointDisabled)
 	if word.Why != "event e1 could not be delivered (rejected after 1 attempts) and holds those behind it" {
 		t.Errorf("it says %q", word.Why)
 	}
 	w.endpoints.put(t, "acme", "crm")
 	w.endpoints.put(t, "acme", "crm", disabled)
-	w.tells(streams.EndpointDisabled, "acme/crm")
+	w.tells(streams.EndpointDisabled)
 	w.quiet()
 }
 
@@ -298,7 +299,7 @@ func TestDeadLettersOfAllReplicasAreCounted(t *testing.T) {
 	w.endpoints.put(t, "acme", "crm")
 	a, b := w.run(Settings{After: time.Second, Every: time.Second}), w.run(Settings{After: time.Second, Every: time.Second})
 	b.Buried(dead("acme/crm", "first"), delivery.Rejected) // by one that does not rank first
-	word := w.tells(streams.DeliveryDead, "acme/crm")
+	word := w.tells(streams.DeliveryDead)
 	if word.EventID != "first" || word.Count != 1 || word.Reason != delivery.Rejected || word.Attempts != 2 || word.LastStatus != 503 {
 		t.Errorf("it says %+v", word)
 	}
@@ -314,7 +315,7 @@ func TestDeadLettersOfAllReplicasAreCounted(t *testing.T) {
 	burying.Wait()
 	count, words := 0, 0
 	for ; count < 2*each; words++ {
-		word := w.tells(streams.DeliveryDead, "acme/crm")
+		word := w.tells(streams.DeliveryDead)
 		if word.Reasons[delivery.Expired] != word.Count || len(word.Events) > MaxDeaths {
 			t.Errorf("it says %+v", word)
 		}
@@ -332,13 +333,13 @@ func TestWhatIsStillToBeCountedAtAStopIsLeftToOthers(t *testing.T) {
 	s := Settings{After: time.Second, Every: 2 * time.Second}
 	a := w.run(s)
 	a.Buried(dead("acme/crm", "first"), delivery.Rejected)
-	w.tells(streams.DeliveryDead, "acme/crm")
+	w.tells(streams.DeliveryDead)
 	a.stop()
 	a.Buried(dead("acme/crm", "last"), delivery.Rejected)
 	a.leave(w.ctx)
 	w.first.Store(1)
 	w.run(s)
-	if word := w.tells(streams.DeliveryDead, "acme/crm"); word.EventID != "last" || word.Count != 1 {
+	if word := w.tells(streams.DeliveryDead); word.EventID != "last" || word.Count != 1 {
 		t.Errorf("it says %+v", word)
 	}
 }
@@ -354,7 +355,7 @@ func TestSomeDeadLettersAreNotToldOf(t *testing.T) {
 	r.Buried(dead("acme/crm", "removed"), delivery.EndpointDeleted)
 	r.Buried(dead("acme/gone", "gone"), delivery.Rejected)
 	r.Buried(dead("acme/crm", "told"), delivery.Rejected)
-	if word := w.tells(streams.DeliveryDead, "acme/crm"); word.EventID != "told" || word.Count != 1 {
+	if word := w.tells(streams.DeliveryDead); word.EventID != "told" || word.Count != 1 {
 		t.Errorf("it says %+v", word)
 	}
 	w.quiet()
@@ -365,7 +366,7 @@ func TestOfAnEndpointThatIsGoneNothingIsRemembered(t *testing.T) {
 	w.endpoints.put(t, "acme", "crm")
 	w.run(quick)
 	w.gate("acme/crm", true)
-	w.tells(streams.EndpointFailing, "acme/crm")
+	w.tells(streams.EndpointFailing)
 	w.until("that is remembered", func() bool { return w.record("acme/crm").revision > 0 })
 	w.endpoints.remove("acme/crm")
 	w.gate("acme/crm", false)
@@ -386,7 +387,7 @@ func TestWhatCannotBeSaidIsSaidLater(t *testing.T) {
 	w.must(err)
 	_, err = w.js.UpdateStream(w.ctx, full)
 	w.must(err)
-	r := w.run(quick)
+	r := w.run(quick, func(n *Notifier) { n.retry = 100 * time.Millisecond })
 	w.gate("acme/crm", true)
 	w.gate("acme/other", true)
 	w.until("it is in the log", func() bool { return strings.Contains(r.log.String(), "cannot be told") })
@@ -397,7 +398,7 @@ func TestWhatCannotBeSaidIsSaidLater(t *testing.T) {
 	if word, _ := w.next(); word.Type != "" {
 		t.Fatalf("the filler comes first, not %+v", word)
 	}
-	w.tells(streams.EndpointFailing, "acme/crm")
+	w.tells(streams.EndpointFailing)
 	if n := strings.Count(r.log.String(), "cannot be told"); n != 1 {
 		t.Errorf("it is in the log %d times", n)
 	}

@@ -118,13 +118,12 @@ func TestAnOutageIsToldOfWhenItLastsAndWhenItIsOverForGood(t *testing.T) {
 	s.pass(24 * time.Hour)
 	s.tells()
 	s.comeUp()
-	ended := s.now
 	s.pass(20 * time.Second)
 	s.goDown() // it was not well for long
 	s.pass(time.Hour)
 	s.tells()
 	s.comeUp()
-	ended = s.now
+	ended := s.now
 	s.pass(30 * time.Second)
 	w = s.tells(streams.EndpointRecovered)[0]
 	if !w.Since.Equal(began) || !w.Until.Equal(ended) {

@@ -85,7 +85,7 @@ func (n *Notifier) again(names []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for i, name := range names {
-		wait := retryAfter
+		wait := n.retry
 		if i == 0 {
 			wait *= 2
 		}
