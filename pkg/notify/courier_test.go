@@ -328,6 +328,29 @@ func TestNobodyIsKeptWaitingAndNobodyIsFlooded(t *testing.T) {
 	})
 }
 
+func TestOneTenantLeavesRoomForOthers(t *testing.T) {
+	endpoints := &directory{}
+	c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.Nop()}) // that does not run
+	for tenant, most := range map[string]int{"t1": mostOfTenant, "t2": mostOfTenant, "t3": mostOfTenant} {
+		for i := range mostNotes {
+			id := fmt.Sprintf("e%d", i)
+			endpoints.put(t, tenant, id, contact(endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}))
+			w := aWord
+			w.Endpoint = tenant + "/" + id
+			c.Heard(eventAbout(t, w, w.Endpoint), id)
+		}
+		waiting := 0
+		for _, n := range c.notes {
+			if n.tenant == tenant {
+				waiting++
+			}
+		}
+		if waiting != most {
+			t.Errorf("of %s, %d wait, want %d", tenant, waiting, most)
+		}
+	}
+}
+
 func TestOneEndpointCannotTellOnAndOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0

@@ -208,6 +208,7 @@ func TestNoMailAndNoPasswordGoesWhereItIsNotSecure(t *testing.T) {
 		change func(*SMTP)
 		says   string
 	}{
+		"no STARTTLS, no user":      {"smtp", false, func(s *SMTP) { s.user, s.password = "", "" }, "cannot be reached, or not in the way"},
 		"no STARTTLS":               {"smtp", false, nil, "cannot be reached, or not in the way"},
 		"another's certificate":     {"smtp", true, func(s *SMTP) { s.roots = x509.NewCertPool() }, "cannot be reached, or not in the way"},
 		"another's, from the start": {"smtps", true, func(s *SMTP) { s.roots = x509.NewCertPool() }, "cannot be reached, or not in the way"},
@@ -215,10 +216,12 @@ func TestNoMailAndNoPasswordGoesWhereItIsNotSecure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newMailbox(t, c.scheme, c.offers)
-			b.user, b.password = "ops", "pass"
 			s := b.settings("ops:pass@")
 			if c.change != nil {
 				c.change(s)
+			}
+			if s.user != "" {
+				b.user, b.password = "ops", "pass"
 			}
 			err := s.send(t.Context(), "owner@example.com", aWord)
 			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "owner") || strings.Contains(err.Error(), "CANARY") {

@@ -275,6 +275,43 @@ func TestTwoThatLookAtATimeSayItOnce(t *testing.T) {
 	}
 }
 
+// Of two that write at a time one has to look again, or what the other one counted
+// would be lost.
+func TestARecordIsNotWrittenOver(t *testing.T) {
+	w := newWorld(t)
+	s := store{w.js, w.names.WordsBucket()}
+	kv, err := s.kv(w.ctx)
+	w.must(err)
+	const name = "acme/crm"
+	w.must(s.put(w.ctx, kv, name, Record{Disabled: moment}, 0))
+	first := w.record(name)
+	if err := s.put(w.ctx, kv, name, Record{}, 0); !errors.Is(err, errOvertaken) {
+		t.Errorf("a record is made where there is one: %v", err)
+	}
+	w.must(s.put(w.ctx, kv, name, Record{Down: &Outage{Since: moment}}, first.revision))
+	if err := s.put(w.ctx, kv, name, Record{}, first.revision); !errors.Is(err, errOvertaken) {
+		t.Errorf("a record is written over: %v", err)
+	}
+	if r := w.record(name); r.Down == nil || !r.Disabled.IsZero() {
+		t.Errorf("it is %+v", r)
+	}
+	w.must(s.forget(w.ctx, kv, name))
+	if r := w.record(name); r.revision != 0 {
+		t.Errorf("it is %+v", r)
+	}
+	w.must(s.put(w.ctx, kv, name, Record{}, 0)) // made anew
+	if _, err := kv.PutString(w.ctx, key(name), `{"dead": {"count": 7}}`); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.record(name); r.Dead.Count != 0 || r.revision == 0 {
+		t.Errorf("what makes no sense is read as %+v", r)
+	}
+	names, err := s.names(w.ctx)
+	if w.must(err); !slices.Equal(names, []string{name}) {
+		t.Errorf("there are records of %q", names)
+	}
+}
+
 func TestAnEndpointThatJethookDisabledIsToldOf(t *testing.T) {
 	w := newWorld(t)
 	w.endpoints.put(t, "acme", "crm")

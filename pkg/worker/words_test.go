@@ -66,7 +66,7 @@ func TestAnEndpointIsNotToldOfItself(t *testing.T) {
 	w.run(8, time.Second, listen(l))
 	w.publishAbout(streams.EndpointFailing, "about-a", "a")
 	w.publishAbout(streams.EndpointFailing, "about-c", "c")
-	w.publishAbout("order.created", "order", "a") // whoever publishes may say so, of which nothing follows
+	w.publishAbout("order.created", "order", "c") // whoever publishes may say so, of which nothing follows
 	var got []string
 	for range 10 {
 		c := w.next()
