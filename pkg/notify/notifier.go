@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type Options struct {
 	Names     streams.Names
 	Endpoints Endpoints
 	Gates     Gates
+	// Restore makes the bucket of records again where somebody deleted it.
+	Restore func(context.Context) error
 	// Rank says how many replicas come before this one in caring for an endpoint.
 	Rank     func(name string) int
 	Settings Settings
@@ -182,6 +185,18 @@ func (n *Notifier) facts(ep *endpoint.Endpoint) Facts {
 	return f
 }
 
+// bucket opens the bucket of records, which is made again if it is not there.
+func (n *Notifier) bucket(ctx context.Context) (jetstream.KeyValue, error) {
+	kv, err := n.store.kv(ctx)
+	if !errors.Is(err, jetstream.ErrBucketNotFound) {
+		return kv, err
+	}
+	if err := n.Restore(ctx); err != nil {
+		return nil, fmt.Errorf("make bucket %s again: %w", n.store.bucket, err)
+	}
+	return n.store.kv(ctx)
+}
+
 // rounds bounds how often a record is written anew that another replica wrote
 // meanwhile.
 const rounds = 5
@@ -192,7 +207,7 @@ func (n *Notifier) review(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return nil //nolint:nilerr // not written by jethook
 	}
-	kv, err := n.store.kv(ctx)
+	kv, err := n.bucket(ctx)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type world struct {
 	ctx       context.Context
 	js        jetstream.JetStream
 	names     streams.Names
+	topology  streams.Topology
 	endpoints *directory
 	gates     *gates
 	replicas  []*replica
@@ -85,9 +86,9 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.names, err = streams.NewNames("")
 	w.must(err)
-	topology, err := streams.NewTopology(streams.Options{Names: w.names})
+	w.topology, err = streams.NewTopology(streams.Options{Names: w.names})
 	w.must(err)
-	_, err = topology.Ensure(ctx, w.js)
+	_, err = w.topology.Ensure(ctx, w.js)
 	w.must(err)
 	w.events, err = w.js.CreateConsumer(ctx, w.names.Events(), jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})
 	w.must(err)
@@ -107,6 +108,10 @@ func (w *world) run(s Settings, change ...func(*Notifier)) *replica {
 	me := int32(len(w.replicas))
 	r := &replica{log: &lines{}}
 	r.Notifier = New(Options{JetStream: w.js, Names: w.names, Endpoints: w.endpoints, Gates: w.gates, Settings: s, Logger: zerolog.New(r.log),
+		Restore: func(ctx context.Context) error {
+			_, err := w.topology.Bucket(w.names.WordsBucket()).Ensure(ctx, w.js)
+			return err
+		},
 		Rank: func(string) int {
 			if w.first.Load() == me {
 				return 0
@@ -409,6 +414,19 @@ func TestOfAnEndpointThatIsGoneNothingIsRemembered(t *testing.T) {
 	w.gate("acme/crm", false)
 	w.until("that is forgotten", func() bool { return w.record("acme/crm").revision == 0 })
 	w.quiet()
+}
+
+func TestTheBucketOfRecordsIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.endpoints.put(t, "acme", "crm")
+	w.run(quick)
+	w.must(w.js.DeleteStream(w.ctx, "KV_"+w.names.WordsBucket()))
+	w.gate("acme/crm", true)
+	w.tells(streams.EndpointFailing)
+	w.until("that is remembered", func() bool {
+		kv, err := w.js.KeyValue(w.ctx, w.names.WordsBucket())
+		return err == nil && kv.Bucket() != "" && w.record("acme/crm").Down != nil
+	})
 }
 
 // While NATS takes no events, what is to be said waits, and is said as it is then.
