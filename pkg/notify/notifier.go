@@ -63,6 +63,7 @@ type Notifier struct {
 	due    map[string]time.Time // when to look at an endpoint
 	well   map[string]time.Time // since when a gate is closed
 	deaths map[string]Deaths    // that no record has yet
+	paced  map[string]time.Time // when the next of them may be put into it
 	// seen are endpoints that were looked at since this replica ranks first for
 	// them, so that a sweep need not look again.
 	seen map[string]bool
@@ -74,7 +75,7 @@ type Notifier struct {
 func New(o Options) *Notifier {
 	o.Settings = o.Settings.withDefaults()
 	return &Notifier{Options: o, odd: o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}), store: store{o.JetStream, o.Names.WordsBucket()}, wake: make(chan struct{}, 1), now: time.Now, retry: retryAfter,
-		due: map[string]time.Time{}, well: map[string]time.Time{}, deaths: map[string]Deaths{}, seen: map[string]bool{}, noticed: map[string]time.Time{}}
+		due: map[string]time.Time{}, well: map[string]time.Time{}, deaths: map[string]Deaths{}, paced: map[string]time.Time{}, seen: map[string]bool{}, noticed: map[string]time.Time{}}
 }
 
 // GateChanged hears that an endpoint's gate opened, closed or was probed.
@@ -115,7 +116,7 @@ func (n *Notifier) Buried(d *delivery.Delivery, reason delivery.Reason) {
 	before := n.deaths[d.Name()]
 	n.deaths[d.Name()] = before.and(one(death))
 	if before.Count == 0 {
-		n.lookAt(d.Name(), now)
+		n.lookAt(d.Name(), later(now, n.paced[d.Name()]))
 	}
 }
 
@@ -287,12 +288,27 @@ func (n *Notifier) settled(name string, first bool, r Record, look time.Time) {
 	if first {
 		n.seen[name] = true
 	}
+	delete(n.paced, name)
+	if now := n.now(); r.Dead.Until.After(now) {
+		n.paced[name] = earliest(r.Dead.Until, now.Add(countEvery))
+	}
 	if !first || r.Down == nil {
 		delete(n.well, name) // nothing waits for it to be well
 	}
 	if !look.IsZero() {
 		n.lookAt(name, look.Add(time.Duration(n.Rank(name))*behind))
 	}
+}
+
+// countEvery is how often at most dead letters that wait to be told of are put into
+// the record: where they come by the thousand, each would be a write.
+const countEvery = 10 * time.Second
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // behind is by how much a replica leaves precedence to each that ranks before it.

@@ -369,6 +369,26 @@ func TestDeadLettersOfAllReplicasAreCounted(t *testing.T) {
 	w.quiet()
 }
 
+// A flood of dead letters is not one of writes.
+func TestWhatWaitsToBeToldOfIsCountedNowAndThen(t *testing.T) {
+	w := newWorld(t)
+	w.endpoints.put(t, "acme", "crm")
+	r := w.run(quick)
+	r.Buried(dead("acme/crm", "first"), delivery.Rejected)
+	w.tells(streams.DeliveryDead)
+	w.until("that is remembered", func() bool { return w.record("acme/crm").revision > 0 })
+	w.until("that is noted", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.paced) == 1 })
+	before := w.record("acme/crm").revision
+	for range 200 {
+		r.Buried(dead("acme/crm", "more"), delivery.Rejected)
+		w.endpoints.put(t, "acme", "other") // wakes it
+	}
+	r.stop() // which looks once more
+	if got := w.record("acme/crm"); got.revision > before+1 || got.Dead.Count != 200 {
+		t.Errorf("%d are counted, in %d writes", got.Dead.Count, got.revision-before)
+	}
+}
+
 func TestWhatIsStillToBeCountedAtAStopIsLeftToOthers(t *testing.T) {
 	w := newWorld(t)
 	w.endpoints.put(t, "acme", "crm")

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"maps"
 	"time"
 )
 
@@ -123,6 +124,7 @@ func (n *Notifier) sweep(ctx context.Context, anew bool) {
 	defer n.mu.Unlock()
 	if anew {
 		clear(n.seen)
+		maps.DeleteFunc(n.paced, func(_ string, at time.Time) bool { return !at.After(now) })
 	}
 	for _, name := range append(names, n.Gates.Open()...) {
 		if n.Rank(name) != 0 {
