@@ -236,6 +236,10 @@ func (r *canaryRun) readStreams(js jetstream.JetStream) {
 		}
 		for seq := s.CachedInfo().State.FirstSeq; seq <= s.CachedInfo().State.LastSeq; seq++ {
 			if m, err := s.GetMsg(r.Context(), seq); err == nil { // some are gone
+				place := place
+				if strings.Contains(m.Subject, ".jethook.") || strings.HasSuffix(name, "_words") {
+					place = inWord
+				}
 				r.record(place, m.Subject, fmt.Sprint(m.Header), string(m.Data))
 			}
 		}

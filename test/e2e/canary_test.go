@@ -24,6 +24,7 @@ const (
 	whenAsked = "a command that was asked for secrets"
 	inLetter  = "dlq list or show"
 	inStream  = "a stream"
+	inWord    = "what an endpoint's owner is told"
 	inBucket  = "the bucket of endpoints"
 	onDisk    = "the data directory"
 	onWire    = "a request"
@@ -171,7 +172,7 @@ func (r *canaryRun) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // look compares what came out with the table.
 func (r *canaryRun) look() {
-	all := []string{inLog, inMetrics, inCommand, whenAsked, inLetter, inStream, inBucket, onDisk, onWire}
+	all := []string{inLog, inMetrics, inCommand, whenAsked, inLetter, inStream, inWord, inBucket, onDisk, onWire}
 	for _, place := range all {
 		if r.out[place] == nil || r.out[place].Len() < 100 {
 			r.Errorf("nothing came out in %s: this shows little", place)
