@@ -14,8 +14,11 @@
 //	dead      of dead letters: the first at once, the rest in digests
 //	store     the records, in a bucket
 //	publish   words as events of the tenant, each once
-//	notifier  looks at endpoints when something may have changed
-//	courier   brings words to contacts, bounded in number, rate and patience
+//	notifier  hears of what may have changed
+//	run       looks at endpoints then, and at those of replicas that are gone
+//	review    says what is to be said of one, and remembers it
+//	courier   takes words for contacts, bounded in number and rate
+//	bring     brings them there, with bounded patience
 //	text      words as people read them
 //	smtp      by e-mail
 //	slack     to incoming webhooks as Slack has them
