@@ -104,7 +104,10 @@ func (c *Courier) Heard(e event.Event, about string) {
 	} else if len(ep.Contact.Email) > 0 {
 		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact has e-mail addresses, and JETHOOK_SMTP_URL is not set: no mail is sent")
 	}
-	if ep.Contact.Slack != "" {
+	switch parsed, err := ep.Parsed(); {
+	case err != nil:
+		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact is not told in Slack: its URL may be sealed with a master key that is not among these")
+	case parsed.Contact.Slack != "":
 		addresses = append(addresses, "")
 	}
 	if !c.take(e, ep.ID, w, addresses) {

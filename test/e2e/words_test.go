@@ -248,7 +248,7 @@ func toldTo(t *testing.T, shaky, watcher, inOrder, plain *sink) {
 func TestAFlappingEndpointYieldsADigestAndNoStorm(t *testing.T) {
 	t.Parallel()
 	server := startNATS(t)
-	env := []string{"NATS_URL=" + server.url, "JETHOOK_NOTIFY_AFTER=100ms", "JETHOOK_NOTIFY_EVERY=2s"}
+	env := []string{"NATS_URL=" + server.url, "JETHOOK_NOTIFY_AFTER=100ms", "JETHOOK_NOTIFY_EVERY=3s"}
 	replicas := []*replica{serve(t, env...), serve(t, env...)}
 	shaky, watcher := newDoor(t, receiver.Options{}), newSink(t, receiver.Options{})
 	apply(t, server.url, "endpoints:\n"+strings.Replace(fmt.Sprintf(steadfast, "shaky", shaky.url), `[">"]`, "[order.created]", 1)+
