@@ -65,7 +65,11 @@ func (c *Courier) bring(ctx context.Context, n note) {
 	n.tries++
 	_, final := errors.AsType[*finalError](err)
 	final = final || n.tries > len(c.waits)
-	if err != nil && (final || ctx.Err() != nil) {
+	switch {
+	case err == nil:
+		c.done(n.by(), Sent)
+	case final || ctx.Err() != nil:
+		c.done(n.by(), GivenUp)
 		c.log.Warn().Err(err).Str("endpoint", n.word.Endpoint).Str("type", n.word.Type).Str("by", n.by()).Int("tries", n.tries).
 			Msg("an endpoint's contact cannot be told")
 	}

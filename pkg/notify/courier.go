@@ -40,8 +40,19 @@ type CourierOptions struct {
 	// SMTP is the server that takes e-mail. Nil: none is sent.
 	SMTP      *SMTP
 	UserAgent string
-	Logger    zerolog.Logger
+	// Brought hears of each message, by "email" or "slack", what became of it: see
+	// the results.
+	Brought func(by, result string)
+	Logger  zerolog.Logger
 }
+
+// What becomes of a message: it was sent, given up after as many tries as help, or
+// there were too many to try.
+const (
+	Sent    = "sent"
+	GivenUp = "given_up"
+	TooMany = "too_many"
+)
 
 // Courier brings words to the contacts of endpoints, in memory and with no promise:
 // the event that it learns of is what is kept. It blocks nobody.
@@ -51,6 +62,7 @@ type Courier struct {
 	}
 	slack slack
 	smtp  *SMTP
+	done  func(by, result string)
 	log   zerolog.Logger
 	odd   zerolog.Logger // for what goes wrong again and again
 	wake  chan struct{}  // of capacity 1
@@ -77,7 +89,7 @@ type note struct {
 // NewCourier returns a courier that brings nothing before Run.
 func NewCourier(o CourierOptions) *Courier {
 	return &Courier{
-		endpoints: o.Endpoints, slack: slack{o.HTTP, o.UserAgent}, smtp: o.SMTP, log: o.Logger,
+		endpoints: o.Endpoints, slack: slack{o.HTTP, o.UserAgent}, smtp: o.SMTP, done: o.Brought, log: o.Logger,
 		odd:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}),
 		wake: make(chan struct{}, 1), total: rate.NewLimiter(perSecond, burst), waits: patience,
 		limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
@@ -111,6 +123,9 @@ func (c *Courier) Heard(e event.Event, about string) {
 		addresses = append(addresses, "")
 	}
 	if !c.take(e, ep.ID, w, addresses) {
+		for _, address := range addresses {
+			c.done(note{email: address}.by(), TooMany)
+		}
 		c.odd.Warn().Str("endpoint", ep.Name()).Str("type", w.Type).Msg("an endpoint's contact is not told: there is too much to tell")
 	}
 }

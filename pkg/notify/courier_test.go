@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,6 +124,14 @@ func eventAbout(t testing.TB, w Word, id string) event.Event {
 	return event.Event{ID: id, Tenant: tenant, Type: w.Type, Body: data}
 }
 
+// newCourier returns a courier that counts for nobody, unless it is to.
+func newCourier(o CourierOptions) *Courier {
+	if o.Brought == nil {
+		o.Brought = func(string, string) {}
+	}
+	return NewCourier(o)
+}
+
 // begin runs a courier until the test ends.
 func begin(t testing.TB, c *Courier) {
 	t.Helper()
@@ -186,11 +195,12 @@ var thisMachine = egress.Rule{Prefix: netip.MustParsePrefix("127.0.0.0/8")}
 
 func TestAContactIsToldByMailAndInSlack(t *testing.T) {
 	box, channel, log := newMailbox(t, "smtps", true), newSlack(t, 500, 429), &lines{}
+	results := make(chan string, 8)
 	box.refuse = []error{&smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 1, 1}, Message: "later"}}
 	endpoints := &directory{}
 	endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Email: []string{"a@example.com", "b@example.com"}, Slack: secret.Secret(channel.URL + "/CANARY")}))
 	endpoints.put(t, "acme", "other")
-	c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: guarded(t, thisMachine), SMTP: box.settings(""), UserAgent: "jethook/test", Logger: zerolog.New(log)})
+	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: guarded(t, thisMachine), SMTP: box.settings(""), UserAgent: "jethook/test", Logger: zerolog.New(log), Brought: func(by, result string) { results <- by + " " + result }})
 	c.waits = []time.Duration{time.Millisecond, time.Millisecond, time.Millisecond}
 	begin(t, c)
 	w := aWord
@@ -212,7 +222,11 @@ func TestAContactIsToldByMailAndInSlack(t *testing.T) {
 			t.Errorf("Slack has %q", text)
 		}
 	}
-	if len(box.mail)+len(channel.texts) > 0 || log.String() != "" {
+	got := []string{<-results, <-results, <-results}
+	if slices.Sort(got); !slices.Equal(got, []string{"email sent", "email sent", "slack sent"}) {
+		t.Errorf("it is counted as %q", got)
+	}
+	if len(results)+len(box.mail)+len(channel.texts) > 0 || log.String() != "" {
 		t.Errorf("%d more mails, %d more in Slack, the log has %s", len(box.mail), len(channel.texts), log)
 	}
 }
@@ -244,12 +258,12 @@ func TestWhatCannotBeBroughtIsGivenUpAndSaidOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				endpoints, log, tries := &directory{}, &lines{}, 0
+				endpoints, log, tries, results := &directory{}, &lines{}, 0, []string{}
 				endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}))
-				courier := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(r *http.Request) (egress.Response, error) {
+				courier := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(r *http.Request) (egress.Response, error) {
 					tries++
 					return c.answer(r)
-				}), Logger: zerolog.New(log)})
+				}), Brought: func(by, result string) { results = append(results, by+" "+result) }, Logger: zerolog.New(log)})
 				began := time.Now()
 				begin(t, courier)
 				courier.Heard(eventAbout(t, aWord, "one"), "crm")
@@ -259,8 +273,8 @@ func TestWhatCannotBeBroughtIsGivenUpAndSaidOnce(t *testing.T) {
 					}
 					<-time.After(time.Second)
 				}
-				if tries != c.tries || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), c.says) || strings.Contains(log.String(), "CANARY") {
-					t.Errorf("after %d tries the log has %s", tries, log)
+				if tries != c.tries || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), c.says) || strings.Contains(log.String(), "CANARY") || !slices.Equal(results, []string{"slack given_up"}) {
+					t.Errorf("after %d tries it is %q, and the log has %s", tries, results, log)
 				}
 			})
 		})
@@ -283,7 +297,7 @@ func TestNobodyIsKeptWaitingAndNobodyIsFlooded(t *testing.T) {
 		var perSecondMost [3600]int
 		began := time.Now()
 		endpoints, log := &directory{}, &lines{}
-		c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(*http.Request) (egress.Response, error) {
+		c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(*http.Request) (egress.Response, error) {
 			mu.Lock()
 			sent++
 			atOnce++
@@ -330,7 +344,7 @@ func TestNobodyIsKeptWaitingAndNobodyIsFlooded(t *testing.T) {
 
 func TestOneTenantLeavesRoomForOthers(t *testing.T) {
 	endpoints := &directory{}
-	c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.Nop()}) // that does not run
+	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.Nop()}) // that does not run
 	for tenant, most := range map[string]int{"t1": mostOfTenant, "t2": mostOfTenant, "t3": mostOfTenant} {
 		for i := range mostNotes {
 			id := fmt.Sprintf("e%d", i)
@@ -356,7 +370,7 @@ func TestOneEndpointCannotTellOnAndOn(t *testing.T) {
 		sent := 0
 		endpoints := &directory{}
 		endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}))
-		c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(*http.Request) (egress.Response, error) {
+		c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(*http.Request) (egress.Response, error) {
 			sent++
 			return egress.Response{Status: 200}, nil
 		}), Logger: zerolog.Nop()})
@@ -376,7 +390,7 @@ func TestWhatIsNoWordIsNotBrought(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		endpoints := &directory{}
 		endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Email: []string{"a@example.com"}, Slack: "https://hooks.example.com/CANARY"}))
-		c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(*http.Request) (egress.Response, error) {
+		c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(*http.Request) (egress.Response, error) {
 			t.Error("it is brought")
 			return egress.Response{}, nil
 		}), Logger: zerolog.Nop()})

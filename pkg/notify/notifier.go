@@ -43,7 +43,9 @@ type Options struct {
 	// Rank says how many replicas come before this one in caring for an endpoint.
 	Rank     func(name string) int
 	Settings Settings
-	Logger   zerolog.Logger
+	// Said hears of each word that is published, by its type.
+	Said   func(eventType string)
+	Logger zerolog.Logger
 }
 
 // Notifier finds out what is to be said, and publishes it. Of the replicas, the

@@ -62,6 +62,7 @@ type replica struct {
 	*Notifier
 	stop func()
 	log  *lines
+	said atomic.Int32
 }
 
 func newWorld(t testing.TB) *world {
@@ -107,7 +108,7 @@ func (w *world) run(s Settings, change ...func(*Notifier)) *replica {
 	w.Helper()
 	me := int32(len(w.replicas))
 	r := &replica{log: &lines{}}
-	r.Notifier = New(Options{JetStream: w.js, Names: w.names, Endpoints: w.endpoints, Gates: w.gates, Settings: s, Logger: zerolog.New(r.log),
+	r.Notifier = New(Options{JetStream: w.js, Names: w.names, Endpoints: w.endpoints, Gates: w.gates, Settings: s, Logger: zerolog.New(r.log), Said: func(string) { r.said.Add(1) },
 		Restore: func(ctx context.Context) error {
 			_, err := w.topology.Bucket(w.names.WordsBucket()).Ensure(ctx, w.js)
 			return err
@@ -275,6 +276,7 @@ func TestTwoThatLookAtATimeSayItOnce(t *testing.T) {
 		w.until("all is remembered", func() bool { return w.record(fmt.Sprintf("acme/e%d", i)).Down != nil })
 	}
 	w.quiet()
+	w.until("each is counted once", func() bool { return w.replicas[0].said.Load()+w.replicas[1].said.Load() == endpoints })
 	if len(said) != endpoints {
 		t.Errorf("it is said of %v", said)
 	}

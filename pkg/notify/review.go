@@ -113,6 +113,7 @@ func (n *Notifier) say(ctx context.Context, kv jetstream.KeyValue, last stored, 
 		return err
 	}
 	for _, w := range words {
+		n.Said(w.Type)
 		n.Logger.Info().Str("endpoint", w.Endpoint).Str("type", w.Type).Msg("the endpoint's owner was told")
 	}
 	return nil

@@ -130,7 +130,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	client := egress.New(o.Egress)
 	undo.add("HTTP client", func() error { client.Close(); return nil })
-	words := tell(ctx, o, js, topology, registry, gates, replicas, client, &undo)
+	words := tell(ctx, o, js, topology, registry, gates, replicas, client, metrics.Words(), &undo)
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,

@@ -11,6 +11,7 @@ import (
 	"jethook/pkg/fleet"
 	"jethook/pkg/gate"
 	"jethook/pkg/notify"
+	"jethook/pkg/telemetry"
 	"jethook/streams"
 )
 
@@ -27,14 +28,14 @@ type words struct {
 }
 
 // tell begins to tell endpoints' owners what happens to them.
-func tell(ctx context.Context, o Options, js jetstream.JetStream, topology streams.Topology, registry *endpoint.Registry, gates *gate.Fleet, replicas *fleet.Fleet, client *egress.Client, undo *undo) words {
+func tell(ctx context.Context, o Options, js jetstream.JetStream, topology streams.Topology, registry *endpoint.Registry, gates *gate.Fleet, replicas *fleet.Fleet, client *egress.Client, counters *telemetry.Words, undo *undo) words {
 	restore := func(ctx context.Context) error {
 		_, err := topology.Bucket(o.Names.WordsBucket()).Ensure(ctx, js)
 		return err
 	}
 	w := words{
-		notify.New(notify.Options{JetStream: js, Names: o.Names, Endpoints: registry, Gates: outages{gates}, Restore: restore, Rank: replicas.Rank, Settings: o.Words.Settings, Logger: o.Logger}),
-		notify.NewCourier(notify.CourierOptions{Endpoints: registry, HTTP: client, SMTP: o.Words.SMTP, UserAgent: "jethook/" + o.Version, Logger: o.Logger}),
+		notify.New(notify.Options{JetStream: js, Names: o.Names, Endpoints: registry, Gates: outages{gates}, Restore: restore, Rank: replicas.Rank, Settings: o.Words.Settings, Said: counters.Said, Logger: o.Logger}),
+		notify.NewCourier(notify.CourierOptions{Endpoints: registry, HTTP: client, SMTP: o.Words.SMTP, UserAgent: "jethook/" + o.Version, Brought: counters.Brought, Logger: o.Logger}),
 	}
 	gates.OnChange(w.GateChanged)
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
