@@ -20,6 +20,7 @@ import (
 	"jethook/pkg/egress"
 	"jethook/pkg/natsconn"
 	"jethook/pkg/nearest"
+	"jethook/pkg/notify"
 	"jethook/pkg/secret"
 	"jethook/streams"
 )
@@ -45,6 +46,10 @@ type Config struct {
 	MasterKeys      secret.Secret `split_words:"true" desc:"keys that seal secrets, separated by commas: the first seals, all open; when unset, those in the file master-keys in the data directory, if secrets are sealed with them"`
 	TenantEndpoints int           `split_words:"true" default:"10000" desc:"endpoints that a tenant can have; 0 is no limit"`
 	TenantRate      float64       `split_words:"true" default:"0" desc:"deliveries of one tenant that are first attempted a second, by all replicas of a lane together; 0 is no limit"`
+	SMTPUrl         secret.Secret `split_words:"true" desc:"mail server for endpoints' contacts, such as smtps://user:password@mail.example.com:465, or smtp://host:587 for STARTTLS; no mail when unset"`
+	SMTPFrom        string        `split_words:"true" desc:"address that mail to contacts comes from; jethook at the mail server when unset"`
+	NotifyAfter     time.Duration `split_words:"true" default:"30s" desc:"how long an endpoint fails, or works again, before its owner is told"`
+	NotifyEvery     time.Duration `split_words:"true" default:"5m" desc:"how often at most an endpoint's owner is told of dead letters; of flapping a twelfth as often"`
 	AttemptLog      attempt.Level `split_words:"true" default:"all" desc:"attempts that are logged: all, failures, or off, without which jethook audit knows nothing"`
 	LogLevel        zerolog.Level `split_words:"true" default:"info" desc:"trace, debug, info, warn or error"`
 	LogFormat       string        `split_words:"true" default:"" desc:"json or console; console on a terminal when unset"`
@@ -99,6 +104,10 @@ func (c Config) Validate() error {
 	check(c.TenantRate >= 0 && c.TenantRate <= 1_000_000, "TENANT_RATE", fmt.Sprint(c.TenantRate), "must be 0 to 1000000 a second, where 0 is no limit")
 	check(slices.Contains([]attempt.Level{attempt.All, attempt.Failures, attempt.Off}, c.AttemptLog), "ATTEMPT_LOG", string(c.AttemptLog), "must be all, failures or off")
 	check(c.MetricsEndpoints >= 0 && c.MetricsEndpoints <= 1000, "METRICS_ENDPOINTS", fmt.Sprint(c.MetricsEndpoints), "must be 0 to 1000, where 0 is none")
+	_, err = c.SMTP()
+	check(err == nil, "SMTP_URL", c.SMTPUrl.String(), fmt.Sprint(err))
+	check(c.NotifyAfter >= 100*time.Millisecond && c.NotifyAfter <= time.Hour, "NOTIFY_AFTER", c.NotifyAfter.String(), "must be 100ms to 1h")
+	check(c.NotifyEvery >= time.Second && c.NotifyEvery <= 24*time.Hour, "NOTIFY_EVERY", c.NotifyEvery.String(), "must be 1s to 24h")
 	check(c.LogLevel >= zerolog.TraceLevel && c.LogLevel <= zerolog.ErrorLevel, "LOG_LEVEL", c.LogLevel.String(), "must be "+levels)
 	check(slices.Contains([]string{"", "json", "console"}, c.LogFormat), "LOG_FORMAT", c.LogFormat, "must be json or console")
 	check(c.ShutdownGrace >= 0 && c.ShutdownGrace <= time.Hour, "SHUTDOWN_GRACE", c.ShutdownGrace.String(), "must be 0 to 1h")
@@ -135,6 +144,15 @@ func (c Config) Egress() (egress.Options, error) {
 	var err error
 	o.Proxy, err = egress.ParseProxy(c.EgressProxy.Reveal())
 	return o, err
+}
+
+// SMTP returns the server that takes e-mail, nil if there is none. An error does not
+// repeat its URL, which may hold a password.
+func (c Config) SMTP() (*notify.SMTP, error) {
+	if c.SMTPUrl == "" {
+		return nil, nil
+	}
+	return notify.ParseSMTP(c.SMTPUrl, c.SMTPFrom)
 }
 
 // Variables lists the names of all JETHOOK_ variables.

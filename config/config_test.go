@@ -48,6 +48,7 @@ func load(t *testing.T, variables ...string) Config {
 var defaults = Config{
 	Namespace: "webhooks", HTTPAddr: "127.0.0.1:8080", DataDir: "./data", NATSListen: "127.0.0.1:4222", NATSSync: "always",
 	StreamReplicas: 1, MaxInFlight: 256, TenantEndpoints: 10_000, AttemptLog: "all", LogLevel: zerolog.InfoLevel, ShutdownGrace: 25 * time.Second, MetricsEndpoints: 20,
+	NotifyAfter: 30 * time.Second, NotifyEvery: 5 * time.Minute,
 }
 
 func TestDefaults(t *testing.T) {
@@ -95,6 +96,10 @@ var contract = []struct {
 	{"JETHOOK_MASTER_KEYS", "", aKey, func(c *Config) { c.MasterKeys = aKey }},
 	{"JETHOOK_TENANT_ENDPOINTS", "10000", "0", func(c *Config) { c.TenantEndpoints = 0 }},
 	{"JETHOOK_TENANT_RATE", "0", "12.5", func(c *Config) { c.TenantRate = 12.5 }},
+	{"JETHOOK_SMTP_URL", "", "smtps://u:CANARY@mail.example.com", func(c *Config) { c.SMTPUrl = "smtps://u:CANARY@mail.example.com" }},
+	{"JETHOOK_SMTP_FROM", "", "jethook@example.com", func(c *Config) { c.SMTPFrom = "jethook@example.com" }},
+	{"JETHOOK_NOTIFY_AFTER", "30s", "1m", func(c *Config) { c.NotifyAfter = time.Minute }},
+	{"JETHOOK_NOTIFY_EVERY", "5m", "1h", func(c *Config) { c.NotifyEvery = time.Hour }},
 	{"JETHOOK_ATTEMPT_LOG", "all", "failures", func(c *Config) { c.AttemptLog = "failures" }},
 	{"JETHOOK_LOG_LEVEL", "info", "debug", func(c *Config) { c.LogLevel = zerolog.DebugLevel }},
 	{"JETHOOK_LOG_FORMAT", "", "console", func(c *Config) { c.LogFormat = "console" }},
@@ -217,6 +222,10 @@ func TestBadValues(t *testing.T) {
 		"JETHOOK_TENANT_RATE=many":                   "must be a number",
 		"JETHOOK_METRICS_ENDPOINTS=-1":               "must be 0 to 1000",
 		"JETHOOK_METRICS_ENDPOINTS=1001":             "must be 0 to 1000",
+		"JETHOOK_SMTP_URL=smtp://c2VjcmV0@":          "scheme, user, password, host and port alone",
+		"JETHOOK_SMTP_URL=mail.c2VjcmV0.com:465":     "smtps://user:password@mail.example.com:465",
+		"JETHOOK_NOTIFY_AFTER=0s":                    "must be 100ms to 1h",
+		"JETHOOK_NOTIFY_EVERY=10ms":                  "must be 1s to 24h",
 		"JETHOOK_ALLOW_HTTP=yes":                     "must be true or false",
 		"JETHOOK_ALLOW_HTTP=":                        "must be true or false",
 		"JETHOOK_MASTER_KEYS=c2VjcmV0":               "master key 1 has 6 bytes",

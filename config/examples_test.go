@@ -106,7 +106,7 @@ func TestExampleEndpointsFile(t *testing.T) {
 			t.Errorf("line %q changes the endpoint: %v", m[0], changed)
 		}
 	}
-	want := []string{"description", "secrets", "signing", "extra_signatures", "auth", "tls", "max_body", "timeout", "retry", "retry_on", "expire_after", "disable_after", "rate_limit",
+	want := []string{"description", "contact", "secrets", "signing", "extra_signatures", "auth", "tls", "max_body", "timeout", "retry", "retry_on", "expire_after", "disable_after", "rate_limit",
 		"max_in_flight", "headers", "lane", "ordered", "paused"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("the commented fields are %q, want %q", seen, want)

@@ -35,6 +35,7 @@ func lines(differences []Difference) []string {
 var everything = []string{
 	"create WEBHOOKS_EVENTS: missing", "create WEBHOOKS_DELIVERIES: missing", "create WEBHOOKS_DLQ: missing", "create WEBHOOKS_ATTEMPTS: missing",
 	"create KV_webhooks_endpoints: missing", "create KV_webhooks_gates: missing", "create KV_webhooks_replicas: missing",
+	"create KV_webhooks_words: missing",
 	"create WEBHOOKS_EVENTS > fanout: missing", "create WEBHOOKS_DELIVERIES > deliver: missing",
 }
 

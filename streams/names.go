@@ -81,6 +81,9 @@ func (n Names) EndpointsBucket() string { return n.namespace + "_endpoints" }
 // GatesBucket returns the name of the bucket of open gates.
 func (n Names) GatesBucket() string { return n.namespace + "_gates" }
 
+// WordsBucket returns the name of the bucket of what endpoints' owners were told.
+func (n Names) WordsBucket() string { return n.namespace + "_words" }
+
 // ReplicasBucket returns the name of the bucket of live replicas.
 func (n Names) ReplicasBucket() string { return n.namespace + "_replicas" }
 

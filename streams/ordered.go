@@ -86,7 +86,7 @@ func OrderedEnd(c jetstream.ConsumerConfig) (until uint64, ends bool) {
 // OrderedWants reports whether an event's type matches what the consumer was
 // made for.
 func OrderedWants(c jetstream.ConsumerConfig, eventType string) bool {
-	return slices.ContainsFunc(strings.Fields(c.Metadata[metaPatterns]), func(pattern string) bool { return Matches(pattern, eventType) })
+	return slices.ContainsFunc(strings.Fields(c.Metadata[metaPatterns]), func(pattern string) bool { return Wants(pattern, eventType) })
 }
 
 // ParseOrdered reads whose events a consumer reads, and whether it is that of an

@@ -41,6 +41,8 @@ type Permissions struct {
 	Inbox     string
 	Publish   []Grant
 	Subscribe []Grant
+	// Deny is what the user may not publish to although Publish has it.
+	Deny []Grant
 }
 
 // Grant is what serves one purpose.
@@ -62,18 +64,21 @@ func (n Names) Permissions(role Role, o PermissionOptions) (Permissions, error) 
 		return Permissions{}, err
 	}
 	g := grants{Names: n, topology: t}
+	var deny []Grant
 	inbox := "_INBOX_" + string(role) + "." + n.namespace
 	switch role {
 	case Producer:
-		tenant := ""
+		tenant, of := "", "*"
 		if o.Tenant != "" {
 			if err := CheckName(o.Tenant); err != nil {
 				return Permissions{}, fmt.Errorf("tenant %q: %w", o.Tenant, err)
 			}
-			tenant = o.Tenant + "."
+			tenant, of = o.Tenant+".", o.Tenant
 			inbox += "." + o.Tenant
 		}
 		g.allow("publish events", n.events+tenant+">")
+		// What endpoints are told in jethook's name must be jethook's.
+		deny = []Grant{{"publish jethook's own events", n.ownEvents(of)}}
 	case Worker:
 		g.worker(o.Ordered)
 	case Reader:
@@ -87,7 +92,7 @@ func (n Names) Permissions(role Role, o PermissionOptions) (Permissions, error) 
 		return Permissions{}, fmt.Errorf("%w: there is no role %q", errRole, role)
 	}
 	return Permissions{
-		Role: role, Inbox: inbox, Publish: g.all,
+		Role: role, Inbox: inbox, Publish: g.all, Deny: deny,
 		Subscribe: []Grant{{Purpose: "answers to what this user asks", Subjects: []string{inbox + ".>"}}},
 	}, nil
 }

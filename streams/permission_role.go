@@ -29,6 +29,8 @@ func (g *grants) worker(ordered bool) {
 	g.allow("disable endpoints, end lanes, apply the endpoints file", last(g.EndpointsBucket()), "$KV."+g.EndpointsBucket()+".>")
 	g.follow("gates", g.GatesBucket())
 	g.allow("open and close gates", last(g.GatesBucket()), "$KV."+g.GatesBucket()+".>")
+	g.allow("tell an endpoint's owner what happens to it", g.ownEvents("*")[1])
+	g.allow("remember what owners were told", last(g.WordsBucket()), "$KV."+g.WordsBucket()+".>")
 	g.follow("the other replicas", g.ReplicasBucket())
 	// A single server keeps that bucket in memory and forgets it when it restarts.
 	g.allow("be known to the other replicas", "$KV."+g.ReplicasBucket()+".>", api("STREAM.CREATE", "KV_"+g.ReplicasBucket()))
@@ -63,6 +65,7 @@ func (g *grants) reader() {
 func (g *grants) operator() {
 	deliveries, dead := g.Deliveries(), g.DeadLetters()
 	g.allow("change endpoints and lanes", "$KV."+g.EndpointsBucket()+".>")
+	g.allow("tell an endpoint's owner that its secret was rotated", g.events+"*."+SecretRotated)
 	g.allow("store dead letters as deliveries", g.namespace+".deliveries.>", g.ReplayMark("*"))
 	g.allow("remove the mark of a replay that is finished", api("STREAM.MSG.DELETE", deliveries))
 	g.allow("remove dead letters", api("STREAM.MSG.DELETE", dead), api("STREAM.MSG.GET", dead), api("STREAM.PURGE", dead))

@@ -62,14 +62,14 @@ func TestPermissionsFollowTheNamespace(t *testing.T) {
 	other := every(t, "acme-7")
 	for name, p := range every(t, "") {
 		mine := strings.NewReplacer("webhooks", "acme-7", "WEBHOOKS", "ACME-7")
-		for i, subject := range append(Subjects(p.Publish), Subjects(p.Subscribe)...) {
+		for i, subject := range slices.Concat(Subjects(p.Publish), Subjects(p.Subscribe), Subjects(p.Deny)) {
 			if !server.IsValidSubject(subject) {
 				t.Errorf("%s: %s is no subject", name, subject)
 			}
 			if mine.Replace(subject) == subject {
 				t.Errorf("%s: %s is every namespace's", name, subject)
 			}
-			all := append(Subjects(other[name].Publish), Subjects(other[name].Subscribe)...)
+			all := slices.Concat(Subjects(other[name].Publish), Subjects(other[name].Subscribe), Subjects(other[name].Deny))
 			if !slices.Contains(all, mine.Replace(subject)) || len(all) <= i {
 				t.Errorf("%s: in namespace acme-7 there is no %s", name, mine.Replace(subject))
 			}

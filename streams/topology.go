@@ -33,7 +33,7 @@ type Options struct {
 // NewTopology reads the embedded definitions for a namespace.
 func NewTopology(o Options) (Topology, error) {
 	var t Topology
-	for _, file := range []string{"events", "deliveries", "dlq", "attempts", "kv_endpoints", "kv_gates", "kv_replicas"} {
+	for _, file := range []string{"events", "deliveries", "dlq", "attempts", "kv_endpoints", "kv_gates", "kv_replicas", "kv_words"} {
 		var c jetstream.StreamConfig
 		if err := load(file, o.Names, &c); err != nil {
 			return Topology{}, err

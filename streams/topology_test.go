@@ -91,7 +91,7 @@ func TestNamespaceIsEverywhere(t *testing.T) {
 	for _, s := range testTopology(t, "acme-7").Streams {
 		names = append(names, s.Name)
 	}
-	want := []string{n.Events(), n.Deliveries(), n.DeadLetters(), n.Attempts(), "KV_" + n.EndpointsBucket(), "KV_" + n.GatesBucket(), "KV_" + n.ReplicasBucket()}
+	want := []string{n.Events(), n.Deliveries(), n.DeadLetters(), n.Attempts(), "KV_" + n.EndpointsBucket(), "KV_" + n.GatesBucket(), "KV_" + n.ReplicasBucket(), "KV_" + n.WordsBucket()}
 	if !slices.Equal(names, want) {
 		t.Errorf("streams %q, want %q", names, want)
 	}

@@ -70,11 +70,12 @@ func (c *endpointRotateCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return usageError{fmt.Errorf("--overlap %q: %w", c.Overlap, err)}
 	}
-	return a.changeEndpoints(ctx, func(_ *client, store *endpoint.Store) error {
+	return a.changeEndpoints(ctx, func(client *client, store *endpoint.Store) error {
 		secret, err := store.RotateSecret(ctx, c.Name, time.Duration(overlap))
 		if err != nil {
 			return err
 		}
+		defer a.tellRotated(ctx, client, store, c.Name, time.Duration(overlap)) // once the secret is shown: that cannot be made up for
 		if c.JSON {
 			return encode(a.Out, newSecret(secret, map[string]any{"endpoint": c.Name}))
 		}

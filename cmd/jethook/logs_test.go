@@ -66,7 +66,7 @@ func TestLogFieldsHaveOneName(t *testing.T) {
 		"event_id", "tenant", "endpoint", "attempt", "outcome", "reason", "status", "duration", "error",
 		// What only a few lines have.
 		"answer", "attempts", "broken", "bucket", "consumer", "endpoints", "events", "fault", "file", "floors", "from", "http", "key",
-		"lane", "lines", "last_good_in_force", "log_level", "nats", "open", "part", "permission", "probes", "replica", "replicas", "result",
+		"lane", "lines", "last_good_in_force", "log_level", "nats", "open", "part", "permission", "probes", "replica", "replicas", "result", "type",
 		"revision", "seq", "server", "spans", "until", "version",
 	} {
 		fields[name] = true

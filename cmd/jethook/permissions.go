@@ -40,8 +40,12 @@ func (c *streamsPermissionsCmd) Run(a *app) error {
 		return encode(a.Out, asJSON(p))
 	case c.Format == "nsc":
 		fmt.Fprintf(a.Err, "jethook: connect with NATS_INBOX_PREFIX=%s\n", p.Inbox)
-		_, err = fmt.Fprintf(a.Out, "--allow-pub '%s' --allow-sub '%s'\n",
-			strings.Join(streams.Subjects(p.Publish), ","), strings.Join(streams.Subjects(p.Subscribe), ","))
+		deny := ""
+		if len(p.Deny) > 0 {
+			deny = fmt.Sprintf(" --deny-pub '%s'", strings.Join(streams.Subjects(p.Deny), ","))
+		}
+		_, err = fmt.Fprintf(a.Out, "--allow-pub '%s' --allow-sub '%s'%s\n",
+			strings.Join(streams.Subjects(p.Publish), ","), strings.Join(streams.Subjects(p.Subscribe), ","), deny)
 	default:
 		err = conf(a.Out, p)
 	}
@@ -61,11 +65,13 @@ type permissionsJSON struct {
 
 type allowed struct {
 	Allow []string `json:"allow"`
+	Deny  []string `json:"deny,omitempty"`
 }
 
 func asJSON(p streams.Permissions) permissionsJSON {
 	j := permissionsJSON{Role: p.Role, InboxPrefix: p.Inbox}
 	j.Permissions.Publish.Allow = streams.Subjects(p.Publish)
+	j.Permissions.Publish.Deny = streams.Subjects(p.Deny)
 	j.Permissions.Subscribe.Allow = streams.Subjects(p.Subscribe)
 	return j
 }
@@ -75,20 +81,23 @@ func asJSON(p streams.Permissions) permissionsJSON {
 func conf(w io.Writer, p streams.Permissions) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# jethook %s: connects with NATS_INBOX_PREFIX=%s\npermissions: {\n", p.Role, p.Inbox)
-	for _, side := range []struct {
-		name   string
-		grants []streams.Grant
-	}{{"publish", p.Publish}, {"subscribe", p.Subscribe}} {
-		fmt.Fprintf(&b, "  %s: {allow: [\n", side.name)
-		for _, g := range side.grants {
+	list := func(grants []streams.Grant) {
+		for _, g := range grants {
 			fmt.Fprintf(&b, "    # %s\n", g.Purpose)
 			for _, subject := range g.Subjects {
 				fmt.Fprintf(&b, "    %q\n", subject)
 			}
 		}
-		b.WriteString("  ]}\n")
 	}
-	b.WriteString("}\n")
+	b.WriteString("  publish: {allow: [\n")
+	list(p.Publish)
+	if len(p.Deny) > 0 {
+		b.WriteString("  ], deny: [\n")
+		list(p.Deny)
+	}
+	b.WriteString("  ]}\n  subscribe: {allow: [\n")
+	list(p.Subscribe)
+	b.WriteString("  ]}\n}\n")
 	_, err := io.WriteString(w, b.String())
 	return err //nolint:wrapcheck // the error of a closed pipe says it all
 }

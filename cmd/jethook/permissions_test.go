@@ -45,12 +45,13 @@ func TestPermissionsArePrintedAsNATSReadsThem(t *testing.T) {
 			}
 			read := o.Users[0].Permissions
 			for side, got := range map[string]*server.SubjectPermission{"publish": read.Publish, "subscribe": read.Subscribe} {
-				want := streams.Subjects(p.Publish)
+				want, deny := streams.Subjects(p.Publish), streams.Subjects(p.Deny)
 				if side == "subscribe" {
-					want = streams.Subjects(p.Subscribe)
+					want, deny = streams.Subjects(p.Subscribe), nil
 				}
 				slices.Sort(got.Allow)
-				if !slices.Equal(got.Allow, want) || len(got.Deny) > 0 || read.Response != nil {
+				slices.Sort(got.Deny)
+				if !slices.Equal(got.Allow, want) || !slices.Equal(got.Deny, deny) || read.Response != nil {
 					t.Errorf("%s may %s %v, not %v", role, side, got.Allow, want)
 				}
 			}
@@ -60,7 +61,7 @@ func TestPermissionsArePrintedAsNATSReadsThem(t *testing.T) {
 
 func TestPermissionsAsFlagsAndAsJSON(t *testing.T) {
 	flags, hint := permissions(t, exitDone, "producer", "--tenant", "acme", "--format", "nsc")
-	if want := "--allow-pub 'webhooks.events.acme.>' --allow-sub '_INBOX_producer.webhooks.acme.>'\n"; flags != want {
+	if want := "--allow-pub 'webhooks.events.acme.>' --allow-sub '_INBOX_producer.webhooks.acme.>' --deny-pub 'webhooks.events.acme.jethook,webhooks.events.acme.jethook.>'\n"; flags != want {
 		t.Errorf("it prints %s, not %s", flags, want)
 	}
 	contains(t, hint, "NATS_INBOX_PREFIX=_INBOX_producer.webhooks.acme")

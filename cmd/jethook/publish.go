@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"jethook/pkg/event"
+	"jethook/streams"
 )
 
 // publishCmd is `jethook publish`.
@@ -53,6 +54,9 @@ func (c *publishCmd) Run(ctx context.Context, a *app) error {
 	subject, err := client.Names.Event(c.Tenant, c.Type)
 	if err != nil {
 		return usageError{err}
+	}
+	if streams.IsOwn(c.Type) {
+		return usageError{fmt.Errorf("types that begin with %s are jethook's own: only it publishes them", streams.Own)}
 	}
 	header, err := c.header()
 	if err != nil {

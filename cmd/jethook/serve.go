@@ -13,6 +13,7 @@ import (
 
 	"jethook/config"
 	"jethook/pkg/embedded"
+	"jethook/pkg/notify"
 	"jethook/pkg/replica"
 	"jethook/pkg/secret"
 	"jethook/pkg/tracing"
@@ -104,6 +105,10 @@ func replicaOptions(c config.Config, log zerolog.Logger) (replica.Options, error
 	if err != nil {
 		return replica.Options{}, usageError{err}
 	}
+	smtp, err := c.SMTP()
+	if err != nil {
+		return replica.Options{}, usageError{err}
+	}
 	ring, found, err := masterKeys(c, log)
 	if err != nil {
 		return replica.Options{}, err
@@ -116,6 +121,7 @@ func replicaOptions(c config.Config, log zerolog.Logger) (replica.Options, error
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
 		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
 		AttemptLog: c.AttemptLog, Spotlight: c.MetricsEndpoints,
+		Words: replica.Words{Settings: notify.Settings{After: c.NotifyAfter, Every: c.NotifyEvery}, SMTP: smtp},
 		Grace: c.ShutdownGrace, MasterKeys: ring, FoundKeys: found, Traces: traces, Logger: log,
 	}, nil
 }

@@ -20,6 +20,7 @@ type wire struct {
 	URL          string            `json:"url"`
 	Events       []string          `json:"events"`
 	Description  string            `json:"description,omitempty"`
+	Contact      *wireContact      `json:"contact,omitempty"`
 	Secrets      []wireSecret      `json:"secrets,omitempty"`
 	Signing      Signing           `json:"signing"`
 	Extra        []wireExtra       `json:"extra_signatures,omitempty"`
@@ -58,7 +59,7 @@ func newWire() wire { return toWire(NewDocument()) }
 
 func toWire(d Document) wire {
 	w := wire{
-		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description,
+		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description, Contact: toWireContact(d.Contact),
 		Signing: d.Signing, Extra: toWireExtras(d.ExtraSignatures), Auth: toWireAuth(d.Auth), TLS: toWireTLS(d.TLS), MaxBody: d.MaxBody, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
 		RateLimit: d.RateLimit, MaxInFlight: d.MaxInFlight, Headers: d.Headers, Lane: d.Lane,
 		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, Paused: d.Paused, Disabled: d.Disabled,
@@ -84,7 +85,7 @@ func toWireRetry(p retry.Policy) *wireRetry {
 
 func (w wire) document() Document {
 	return Document{
-		Tenant: w.Tenant, ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description,
+		Tenant: w.Tenant, ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description, Contact: w.Contact.contact(),
 		Signing: w.Signing, ExtraSignatures: w.extras(), Auth: w.Auth.auth(), TLS: w.TLS.tls(), MaxBody: w.MaxBody, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
 		ExpireAfter: w.ExpireAfter, DisableAfter: w.DisableAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
 		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, OnFailure: w.OnFailure, OrderedFrom: w.OrderedFrom,

@@ -22,6 +22,7 @@ import (
 func fullDocument() Document {
 	d := testDocument()
 	d.Description = "Ünïcode"
+	d.Contact = &Contact{Email: []string{"ops@example.com", "on-call@example.com"}, Slack: "https://hooks.example.com/services/CANARY-SLACK"}
 	d.Secrets = secrets(testSecret, testPrivateKey)
 	d.Secrets[1].ExpiresAt = time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
 	d.Signing = SigningV1a
@@ -139,8 +140,8 @@ func TestDocumentHidesSecrets(t *testing.T) {
 	for _, auth := range authKinds {
 		d := withCredentials(t, testDocument(), auth)
 		shown, err := json.Marshal(d)
-		if err != nil || strings.Count(string(shown), `"***"`) != 8 {
-			t.Errorf("JSON for people is %s, %v; want 8 secrets hidden", shown, err)
+		if err != nil || strings.Count(string(shown), `"***"`) != 9 {
+			t.Errorf("JSON for people is %s, %v; want 9 secrets hidden", shown, err)
 		}
 		out.Write(shown)
 		e, err := Compile(d)

@@ -119,7 +119,7 @@ func (d *Document) eachSecret() iter.Seq2[string, *secret.Secret] {
 				return
 			}
 		}
-		if !d.Auth.each(each) {
+		if !d.Auth.each(each) || !d.Contact.each(each) {
 			return
 		}
 		if d.TLS != nil && !isFileReference(d.TLS.Key.Reveal()) && !each("tls.key", &d.TLS.Key) {

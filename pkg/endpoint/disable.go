@@ -2,8 +2,22 @@ package endpoint
 
 import (
 	"context"
+	"strings"
 	"time"
 )
+
+// Quote introduces, in the reason for which an endpoint is disabled, what its
+// receiver answered. What stands before it is jethook's own words.
+const Quote = ", the last one: "
+
+// Plain returns the reason without what a receiver answered.
+func (d Disabled) Plain() string {
+	own, _, quotes := strings.Cut(d.Reason, Quote)
+	if !quotes {
+		return d.Reason
+	}
+	return own + ") and holds those behind it"
+}
 
 // Disable stores that the endpoint gets no more attempts, and why, and reports
 // whether it got some before. One that is disabled already stays as it is.

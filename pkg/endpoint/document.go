@@ -49,6 +49,9 @@ type Document struct {
 	Events []string
 	// Description is for people; nothing depends on it.
 	Description string
+	// Contact is whom to tell of trouble beside jethook's own events. Nil, the
+	// default, is nobody.
+	Contact *Contact
 	// Secrets sign the requests, each adding a signature until it expires. One is
 	// made when the endpoint is stored without any, unless Signing is none.
 	Secrets []SigningSecret
@@ -163,6 +166,7 @@ func (d Document) clone() Document {
 	d.Secrets = slices.Clone(d.Secrets)
 	d.ExtraSignatures = slices.Clone(d.ExtraSignatures)
 	d.Auth = d.Auth.clone()
+	d.Contact = d.Contact.clone()
 	if d.TLS != nil {
 		d.TLS = new(*d.TLS)
 	}

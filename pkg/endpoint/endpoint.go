@@ -47,7 +47,8 @@ type Parsed struct {
 	// Header has the document's headers under their canonical names. Nil when
 	// it has none.
 	Header http.Header
-	// ExtraSignatures, Auth and TLS are the document's, opened.
+	// Contact, ExtraSignatures, Auth and TLS are the document's, opened.
+	Contact         *Contact
 	ExtraSignatures []ExtraSignature
 	Auth            *Auth
 	TLS             *TLS
@@ -160,7 +161,7 @@ func parse(d Document) (*Parsed, error) {
 		// The parser's error would repeat the URL, and with it its secrets.
 		return nil, fmt.Errorf("compile endpoint %s: its url cannot be parsed", d.Name())
 	}
-	p := &Parsed{Target: target, ExtraSignatures: d.ExtraSignatures, Auth: d.Auth, TLS: d.TLS}
+	p := &Parsed{Target: target, Contact: d.Contact, ExtraSignatures: d.ExtraSignatures, Auth: d.Auth, TLS: d.TLS}
 	for i, s := range d.Secrets {
 		key, err := signature.ParseKey(s.Secret)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 // endpointFields and those below are the fields in the order of the manual.
 var (
 	endpointFields = []string{
-		"tenant", "id", "url", "events", "description", "secrets", "signing", "extra_signatures", "auth", "tls", "max_body", "timeout", "retry", "retry_on",
+		"tenant", "id", "url", "events", "description", "contact", "secrets", "signing", "extra_signatures", "auth", "tls", "max_body", "timeout", "retry", "retry_on",
 		"expire_after", "disable_after", "rate_limit", "max_in_flight", "headers", "lane", "ordered", "on_failure",
 		"paused", "disabled", "ordered_from",
 	}
@@ -74,6 +74,8 @@ func (s *section) readField(w *wire, name string, value ast.Node) {
 		list(s, name, value, &w.Events, text)
 	case "description":
 		scalar(s, name, value, &w.Description, text)
+	case "contact":
+		s.readContact(w, value)
 	case "secrets":
 		s.readSecrets(w, value)
 	case "signing":

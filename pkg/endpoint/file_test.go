@@ -20,6 +20,7 @@ endpoints:
     url: https://crm.example.com/hooks
     events: ["order.*", "invoice.paid"]
     description: optional text
+    contact: {email: [ops@example.com, b@example.com], slack: https://hooks.example.com/services/T0/B0/x}
     secrets:
     - ` + testSecret + `
     - {secret: ` + testSecret2 + `, expires_at: 2030-01-02T03:04:05Z}
@@ -61,6 +62,7 @@ func TestParseFile(t *testing.T) {
 	full := testDocument()
 	full.Events = []string{"order.*", "invoice.paid"}
 	full.Description = "optional text"
+	full.Contact = &Contact{Email: []string{"ops@example.com", "b@example.com"}, Slack: "https://hooks.example.com/services/T0/B0/x"}
 	full.Secrets = secrets(testSecret, testSecret2)
 	full.Secrets[1].ExpiresAt = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	full.ExtraSignatures = []ExtraSignature{
@@ -248,6 +250,17 @@ func TestParseFileReportsPlaces(t *testing.T) {
 		{"password as number", valid + "  auth: {basic: {user: a, password: 12345}}\n", []string{`f:6:37: endpoints[0].auth.basic.password: must be text, not a number`}},
 		{"oauth2", valid + "  auth: {oauth2: {token_url: http://a, client_id: c, scopes: [a b], client_secret: CANARY}}\n", []string{
 			`f:6:30: endpoints[0].auth.oauth2.token_url: must begin with https://`, `f:6:63: endpoints[0].auth.oauth2.scopes[0]: must be one word`}},
+		{"contact", valid + "  contact: {email: [ops@example.com, Ops <ops@example.com>, ops@example.com], slack: http://example.com/CANARY}\n", []string{
+			`f:6:38: endpoints[0].contact.email[1]: "Ops <ops@example.com>" must be an address alone, such as ops@example.com`,
+			`f:6:61: endpoints[0].contact.email[2]: repeats contact.email[0]`,
+			`f:6:86: endpoints[0].contact.slack: must begin with https://`}},
+		{"no contact", valid + "  contact: {}\n", []string{`f:6:12: endpoints[0].contact: must have email, a list of addresses, or slack`}},
+		{"contact as text", valid + "  contact: ops@example.com\n", []string{`f:6:12: endpoints[0].contact: must be a mapping of fields to values, not text`}},
+		{"contact's field", valid + "  contact: {mail: [a@b.c]}\n", []string{`f:6:13: endpoints[0].contact.mail: is not a field that jethook knows: did you mean email?`}},
+		{"email as text", valid + "  contact: {email: ops@example.com}\n", []string{`f:6:20: endpoints[0].contact.email: must be a list, not text`}},
+		{"slack as list", valid + "  contact: {slack: [CANARY]}\n", []string{`f:6:20: endpoints[0].contact.slack: must be text, not a list`}},
+		{"slack sealed", valid + "  contact: {slack: sealed:v1:CANARY}\n", []string{`f:6:20: endpoints[0].contact.slack: must be the secret itself`}},
+		{"slack elsewhere", valid + "  contact: {slack: env:HOME}\n", []string{`f:6:20: endpoints[0].contact.slack: must be the value itself here, not where it is`}},
 		{"tls", valid + "  tls: {cert: file:c}\n", []string{`f:6:8: endpoints[0].tls: needs cert and key both`}},
 		{"tls key", valid + "  tls:\n    cert: file:c\n    key: CANARY\n", []string{`f:8:10: endpoints[0].tls.key: must be a private key in PEM`}},
 		{"tls key sealed", valid + "  tls: {cert: file:c, key: sealed:v1:CANARY}\n", []string{`f:6:28: endpoints[0].tls.key: must be the secret itself`}},

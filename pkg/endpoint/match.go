@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats-server/v2/server/gsl"
+
+	"jethook/streams"
 )
 
 // fewPatterns is up to how many patterns of a tenant are looked through one by
@@ -87,7 +89,11 @@ func (x index) remove(e *Endpoint) {
 func (x index) match(tenant, eventType string) []*Endpoint {
 	var found []*Endpoint
 	t := x[tenant]
+	own := streams.IsOwn(eventType)
 	for _, w := range t.few {
+		if own && !streams.IsOwn(w.pattern) {
+			continue
+		}
 		if matches(w.pattern, eventType) && (len(found) == 0 || found[len(found)-1] != w.endpoint) {
 			found = append(found, w.endpoint)
 		}
@@ -96,8 +102,17 @@ func (x index) match(tenant, eventType string) []*Endpoint {
 		return found
 	}
 	t.many.Match(eventType, func(e *Endpoint) { found = append(found, e) })
+	if own { // the tree knows no patterns, and a wildcard is not enough
+		found = slices.DeleteFunc(found, func(e *Endpoint) bool { return !e.Wants(eventType) })
+	}
 	slices.SortFunc(found, func(a, b *Endpoint) int { return cmp.Compare(a.name, b.name) })
 	return slices.Compact(found)
+}
+
+// Wants reports whether a pattern of the document asks for events of a type. For
+// jethook's own it takes one that begins with their first token.
+func (d *Document) Wants(eventType string) bool {
+	return slices.ContainsFunc(d.Events, func(pattern string) bool { return streams.Wants(pattern, eventType) })
 }
 
 // matches says whether a valid pattern matches a subject, as it does in the NATS

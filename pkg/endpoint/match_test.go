@@ -20,7 +20,7 @@ func randomTokens(random *rand.Rand, tokens []string) []string {
 }
 
 func randomPattern(random *rand.Rand) string {
-	list := randomTokens(random, []string{"a", "b", "order", "*"})
+	list := randomTokens(random, []string{"a", "b", "order", "jethook", "*"})
 	if random.IntN(4) == 0 {
 		list = append(list, ">")
 	}
@@ -62,7 +62,7 @@ func TestMatchIsWhatNATSMatches(t *testing.T) {
 		}
 		tenant := fmt.Sprintf("t%d", random.IntN(len(endpoints)+1))
 		forms[r.index[tenant].many != nil]++
-		eventType := strings.Join(randomTokens(random, []string{"a", "b", "order", "other"}), ".")
+		eventType := strings.Join(randomTokens(random, []string{"a", "b", "order", "other", "jethook"}), ".")
 		var got []string
 		for _, e := range r.index.match(tenant, eventType) {
 			got = append(got, e.Name())
@@ -86,7 +86,8 @@ func naiveMatch(documents map[string]Document, tenant, eventType string) []strin
 	var names []string
 	for _, d := range documents {
 		if d.Tenant == tenant && slices.ContainsFunc(d.Events, func(pattern string) bool {
-			return server.SubjectMatchesFilter(eventType, pattern)
+			first := func(subject string) string { token, _, _ := strings.Cut(subject, "."); return token }
+			return server.SubjectMatchesFilter(eventType, pattern) && (first(eventType) != "jethook" || first(pattern) == "jethook")
 		}) {
 			names = append(names, d.Name())
 		}

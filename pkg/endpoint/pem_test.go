@@ -60,6 +60,7 @@ func withCredentials(t testing.TB, d Document, auth string) Document {
 		{Header: "x-hub-signature-256", Secret: "CANARY-HUB", Value: "sha256={signature}"},
 		{Header: "X-Shop", Secret: "CANARY-SHOP", Over: "{id}.{timestamp}.{body}", Encoding: EncodingBase64},
 	}
+	d.Contact = &Contact{Email: []string{"ops@example.com"}, Slack: "https://hooks.example.com/services/CANARY-SLACK"}
 	id := testIdentity(t, 0)
 	d.TLS = &TLS{Cert: id.cert, Key: secret.Secret(id.key), CA: id.cert}
 	switch auth {

@@ -178,8 +178,8 @@ func TestEveryKindOfSecretIsSealed(t *testing.T) {
 			t.Errorf("%s: %+v", auth, applied)
 		}
 		sealed := sealedTexts(b.stored(d.Name()))
-		if len(sealed) != 8 || len(texts(d)) != 8 {
-			t.Errorf("%s: %d of %d secrets are sealed, want all 8", auth, len(sealed), len(texts(d)))
+		if len(sealed) != 9 || len(texts(d)) != 9 {
+			t.Errorf("%s: %d of %d secrets are sealed, want all 9", auth, len(sealed), len(texts(d)))
 		}
 		if got := b.get(b.store(oldKey), d.Name()); !reflect.DeepEqual(got, d) {
 			t.Errorf("%s: opened it is %s\nwant %s", auth, mustEncode(t, got), mustEncode(t, d))
@@ -195,13 +195,13 @@ func TestEveryKindOfSecretIsSealed(t *testing.T) {
 		}
 		p := parsed(t, e)
 		if p.Header.Get("X-Api-Key") != "CANARY-HEADER" || len(p.Keys(time.Now())) != 2 || !reflect.DeepEqual(p.Auth, d.Auth) ||
-			!reflect.DeepEqual(p.TLS, d.TLS) || !reflect.DeepEqual(p.ExtraSignatures, d.ExtraSignatures) {
+			!reflect.DeepEqual(p.TLS, d.TLS) || !reflect.DeepEqual(p.Contact, d.Contact) || !reflect.DeepEqual(p.ExtraSignatures, d.ExtraSignatures) {
 			t.Errorf("%s: requests would be made of %+v", auth, p)
 		}
 	}
 	b.holdsNothingPlain("after apply")
 	documents, broken, err := b.store(oldKey).List(testContext(t))
-	if err != nil || len(documents) != 3 || len(broken) != 0 || len(sealedTexts(documents[0])) != 8 {
+	if err != nil || len(documents) != 3 || len(broken) != 0 || len(sealedTexts(documents[0])) != 9 {
 		t.Errorf("List: %d documents, %v, %v; want them sealed", len(documents), broken, err)
 	}
 }
@@ -307,6 +307,7 @@ func TestSwappedSecretsDoNotOpen(t *testing.T) {
 		"header under another name":      func(d *Document) { d.Headers = map[string]string{"X-Token": d.Headers["x-api-KEY"]} },
 		"key as bearer":                  func(d *Document) { d.Auth.Bearer = d.TLS.Key },
 		"signing secret as bearer":       func(d *Document) { d.Auth.Bearer = d.Secrets[0].Secret },
+		"bearer as Slack's":              func(d *Document) { d.Contact.Slack = d.Auth.Bearer },
 		"bearer as basic":                func(d *Document) { d.Auth = &Auth{Basic: &BasicAuth{User: "u", Password: d.Auth.Bearer}} },
 		"extra signature of another one": func(d *Document) { d.ExtraSignatures[0].Secret = d.ExtraSignatures[1].Secret },
 		"truncated":                      func(d *Document) { d.Auth.Bearer = d.Auth.Bearer[:len(d.Auth.Bearer)-4] },

@@ -52,6 +52,7 @@ func (d Document) check(rules Rules) Problems {
 	}
 	d.checkIdentity(rules, report)
 	d.checkEvents(report)
+	d.checkContact(rules, report)
 	d.checkSigning(report)
 	d.checkExtraSignatures(report)
 	d.checkAuth(rules, report)

@@ -103,8 +103,13 @@ func TestValidateAccepts(t *testing.T) {
 		"files":                 func(d *Document) { d.TLS = &TLS{Cert: "file:a", Key: "file:b", CA: "file:c"} },
 		"a file and a text":     func(d *Document) { d.TLS = &TLS{Cert: id.cert, Key: "file:b"} },
 		"a sealed key":          func(d *Document) { d.TLS = &TLS{Cert: id.cert, Key: "sealed:v1:00000000:AAAA"} },
-		"largest body":          func(d *Document) { d.MaxBody = 64 << 20 },
-		"smallest body":         func(d *Document) { d.MaxBody = 1 },
+		"most addresses": func(d *Document) {
+			d.Contact = &Contact{Email: many(10, func(i int) string { return fmt.Sprintf("o.p+%d@x-%d.example.com", i, i) })}
+		},
+		"Slack alone":   func(d *Document) { d.Contact = &Contact{Slack: "https://hooks.slack.com/services/T0/B0/x"} },
+		"sealed Slack":  func(d *Document) { d.Contact = &Contact{Slack: "sealed:v1:00000000:AAAA"} },
+		"largest body":  func(d *Document) { d.MaxBody = 64 << 20 },
+		"smallest body": func(d *Document) { d.MaxBody = 1 },
 	} {
 		d := testDocument()
 		change(&d)
@@ -141,6 +146,16 @@ func TestValidateRefuses(t *testing.T) {
 		change         func(*Document)
 	}{
 		{"tenant", "is required", func(d *Document) { d.Tenant = "" }},
+		{"contact", "must have email", func(d *Document) { d.Contact = &Contact{} }},
+		{"contact.email", "at most 10 addresses, not 11", func(d *Document) {
+			d.Contact = &Contact{Email: many(11, func(i int) string { return fmt.Sprintf("o%d@example.com", i) })}
+		}},
+		{"contact.email[0]", "must be an address alone", func(d *Document) { d.Contact = &Contact{Email: []string{"ops"}} }},
+		{"contact.email[0]", "must be an address alone", func(d *Document) { d.Contact = &Contact{Email: []string{"ops@example.com\r\nBcc: x@y.z"}} }},
+		{"contact.email[0]", "must be an address alone", func(d *Document) { d.Contact = &Contact{Email: []string{"öps@example.com"}} }},
+		{"contact.email[0]", "must be an address alone", func(d *Document) { d.Contact = &Contact{Email: []string{strings.Repeat("a", 251) + "@b.c"}} }},
+		{"contact.slack", "must begin with https://", func(d *Document) { d.Contact = &Contact{Slack: "hooks.slack.com/CANARY"} }},
+		{"contact.slack", "is no valid URL", func(d *Document) { d.Contact = &Contact{Slack: "https://hooks.slack.com/%zz/CANARY"} }},
 		{"tenant", `"Acme" must be 1 to 63`, func(d *Document) { d.Tenant = "Acme" }},
 		{"id", "is required", func(d *Document) { d.ID = "" }},
 		{"id", "must be 1 to 63", func(d *Document) { d.ID = "a.b" }},

@@ -13,6 +13,9 @@ type storedText string
 // Format prints nothing of it, whatever the verb.
 func (storedText) Format(f fmt.State, _ rune) { hide(f) }
 
+// Format prints nothing of it, as that of Contact.
+func (wireContact) Format(f fmt.State, _ rune) { hide(f) }
+
 // Format prints nothing of it, as that of Auth.
 func (wireAuth) Format(f fmt.State, _ rune) { hide(f) }
 
@@ -40,6 +43,10 @@ type (
 		ClientSecret storedText `json:"client_secret"`
 		Scopes       []string   `json:"scopes,omitempty"`
 		Audience     string     `json:"audience,omitempty"`
+	}
+	wireContact struct {
+		Email []string   `json:"email,omitempty"`
+		Slack storedText `json:"slack,omitempty"`
 	}
 	wireTLS struct {
 		Cert string     `json:"cert,omitempty"`
@@ -102,4 +109,18 @@ func (w *wireTLS) tls() *TLS {
 		return nil
 	}
 	return &TLS{Cert: w.Cert, Key: secret.Secret(w.Key), CA: w.CA}
+}
+
+func toWireContact(c *Contact) *wireContact {
+	if c == nil {
+		return nil
+	}
+	return &wireContact{Email: c.Email, Slack: storedText(c.Slack)}
+}
+
+func (w *wireContact) contact() *Contact {
+	if w == nil {
+		return nil
+	}
+	return &Contact{Email: w.Email, Slack: secret.Secret(w.Slack)}
 }

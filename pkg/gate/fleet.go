@@ -27,6 +27,9 @@ type Opened struct {
 	// LastError and LastStatus are those of the last attempt.
 	LastError  string `json:"last_error,omitempty"`
 	LastStatus int    `json:"last_status,omitempty"`
+	// LastClass is what came of that attempt in one word, without anything that a
+	// receiver said: why no answer came, or the class of its status, such as 5xx.
+	LastClass string `json:"last_class,omitempty"`
 	// Prober is the replica that has the lease of a probe, or empty.
 	Prober string `json:"prober,omitempty"`
 	// LeaseEnds is when that lease ends, by the clock of the replica that asks.

@@ -46,6 +46,7 @@ type Options struct {
 	AttemptLog     attempt.Level  // what of the attempts is logged; empty is all
 	MasterKeys     *secret.Ring   // seal and open secrets; nil: none are configured
 	FoundKeys      *secret.Ring   // take their place where secrets are sealed with them
+	Words          Words          // to endpoints' owners
 	Grace          time.Duration  // for running attempts at a stop
 	Traces         bool           // export them as OpenTelemetry's variables say
 	Logger         zerolog.Logger
@@ -143,11 +144,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	words := tell(ctx, o, js, topology, registry, gates, replicas, client, metrics.Words(), &undo)
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
 		Spotlight: o.Spotlight,
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
-		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates,
+		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates, Words: words,
 		Restore: restore, Log: attempts, Metrics: metrics, Trace: trace, Logger: o.Logger,
 	})
 	startAccounting(ctx, o, js, replicas, metrics, &undo)

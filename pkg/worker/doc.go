@@ -26,6 +26,7 @@
 //	lane       gives some events consumers and slots of their own
 //	strays     finds deliveries in lanes that are gone
 //	ordered    delivers in publish order to the endpoints that ask for it
+//	words     keeps jethook's own events from the endpoint that they are about
 //	mend       makes streams and consumers again that somebody deleted
 //	figures    tells what NATS stores, and how endpoints fare
 //	spotlight  chooses the endpoints that have figures of their own

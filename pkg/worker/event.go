@@ -47,7 +47,7 @@ func (w *Worker) event(m *message) {
 		w.finish(m, true)
 		return
 	}
-	matched := w.endpoints.Match(tenant, eventType)
+	matched := w.toOthers(m, tenant, eventType, w.endpoints.Match(tenant, eventType))
 	endpoints := unordered(matched, m.seq)
 	e := event.New(event.Message{Tenant: tenant, Type: eventType,
 		Header: m.Headers(), Body: m.Data(), Seq: m.seq, Time: m.stored})

@@ -91,7 +91,7 @@ func (h *head) why() string {
 		if last = h.d.State.History[n-1].Error; len(last) > most {
 			last = strings.ToValidUTF8(last[:most], "")
 		}
-		last = ", the last one: " + cmp.Or(last, strconv.Itoa(h.d.State.History[n-1].Status))
+		last = endpoint.Quote + cmp.Or(last, strconv.Itoa(h.d.State.History[n-1].Status))
 	}
 	return fmt.Sprintf("event %s could not be delivered (%s after %d attempts%s) and holds those behind it; `jethook endpoint enable %s` tries it again",
 		h.d.Event.ID, h.d.State.Dead, h.d.State.Attempts, last, h.name)

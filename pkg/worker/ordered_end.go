@@ -99,7 +99,7 @@ func (o *inOrder) drain(ctx context.Context, js jetstream.Consumer, m *message, 
 	o.hand.Store(m)
 	defer o.hand.Store(nil)
 	h := &head{inOrder: o, m: m, changed: o.w.endpoints.Changed()}
-	unwanted := !h.read() || !streams.OrderedWants(js.CachedInfo().Config, h.d.Event.Type)
+	unwanted := !h.read() || !streams.OrderedWants(js.CachedInfo().Config, h.d.Event.Type) || isAbout(m, h.d.Event.Type, h.id)
 	if unwanted || o.w.endpoints.InSync() && h.recall(ctx) && h.dispose(ep) {
 		h.done()
 		return false, nil

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"jethook/pkg/delivery"
@@ -88,7 +87,7 @@ func (h *head) step(ctx context.Context) (over bool) {
 		// From before the endpoint was made ordered anew, without anybody seeing
 		// that it was not for a while.
 		return h.settled(ctx, h.handOver(ep))
-	case !wants(ep, h.d.Event.Type):
+	case !ep.Wants(h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
 		return h.done()
 	case h.d.Expired(terms(ep), now):
 		return h.settled(ctx, h.w.bury(&h.d, ep, delivery.Expired, h.d.MsgID()))
@@ -231,10 +230,6 @@ func (h *head) handOver(ep *endpoint.Endpoint) bool {
 	}
 	err := h.w.store(h.w.attempts, &h.d, h.w.laneFor(ep, streams.DefaultLane), h.d.MsgID())
 	return err == nil || h.w.unsettled(&h.d, err)
-}
-
-func wants(ep *endpoint.Endpoint, eventType string) bool {
-	return slices.ContainsFunc(ep.Events, func(p string) bool { return streams.Matches(p, eventType) })
 }
 
 func earlier(a, b time.Time) time.Time {

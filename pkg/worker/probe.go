@@ -170,7 +170,7 @@ func (w *Worker) stillFailing(ep *endpoint.Endpoint, lease gate.Lease, r deliver
 func (w *Worker) nextProbe(lease gate.Lease, r delivery.Result, ep *endpoint.Endpoint) gate.Opened {
 	next := lease.Opened
 	next.Probes++
-	next.LastError, next.LastStatus = r.Error, r.Status
+	next.LastError, next.LastStatus, next.LastClass = r.Error, r.Status, r.Label()
 	next.NextProbe = time.Now().Add(gate.Interval(next.Probes, min(r.RetryAfter, ep.Retry.Longest()), w.random))
 	return next
 }

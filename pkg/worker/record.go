@@ -60,6 +60,7 @@ func (w *Worker) logAttempt(a *made) {
 func (w *Worker) died(d *delivery.Delivery, reason delivery.Reason) {
 	w.metrics.DeadLetter(reason)
 	w.attemptLog.Dead(d, reason)
+	w.words.Buried(d, reason)
 }
 
 // logMatched keeps for whom an event is.

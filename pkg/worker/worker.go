@@ -17,6 +17,7 @@ import (
 	"jethook/pkg/attempt"
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/event"
 	"jethook/pkg/fleet"
 	"jethook/pkg/gate"
 	"jethook/pkg/hold"
@@ -81,8 +82,17 @@ type Replicas interface {
 	Live() []fleet.Member
 }
 
+// Words hears what endpoints' owners are to be told. It blocks nobody.
+type Words interface {
+	// Buried hears of a dead letter that was stored.
+	Buried(d *delivery.Delivery, reason delivery.Reason)
+	// Heard hears of one of jethook's own events, which is about an endpoint of
+	// its tenant.
+	Heard(e event.Event, about string)
+}
+
 // Options are what a worker works with. All are required but Lanes, TenantRate,
-// Trace and Spotlight.
+// Trace, Spotlight, Log and Words.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
@@ -100,6 +110,7 @@ type Options struct {
 	Letters    Letters
 	Replicas   Replicas
 	Gates      *gate.Fleet
+	Words      Words
 	// Restore makes streams and consumers again that somebody deleted. Every
 	// event up to its consumer's floor was acked.
 	Restore func(ctx context.Context, floors map[string]uint64) error
@@ -128,6 +139,7 @@ type Worker struct {
 	restore     func(ctx context.Context, floors map[string]uint64) error
 	attemptLog  *attempt.Writer
 	unlogged    unlogged
+	words       Words
 	metrics     *telemetry.Metrics
 	trace       *tracing.Tracer
 	log         zerolog.Logger
@@ -167,10 +179,13 @@ func New(o Options) *Worker {
 		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, tenantRate: o.TenantRate, schedules: o.Schedules,
 		endpoints: o.Endpoints, sender: checked{timed{o.Sender, o.Metrics}}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
-		restore: o.Restore, attemptLog: o.Log, metrics: o.Metrics, trace: o.Trace, log: o.Logger,
+		restore: o.Restore, attemptLog: o.Log, words: o.Words, metrics: o.Metrics, trace: o.Trace, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
 		each:      &zerolog.BurstSampler{Burst: eachPerSecond, Period: time.Second},
 		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, ends: make(map[string]uint64), straysEvery: straysEvery, random: rand.Float64,
+	}
+	if w.words == nil {
+		w.words = silence{}
 	}
 	w.attempts, w.cut = context.WithCancelCause(context.Background())
 	w.naks = newNaks(w.complain)

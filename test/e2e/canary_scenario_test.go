@@ -37,12 +37,12 @@ func (r *canaryRun) documents() string {
 - {tenant: acme, id: good, url: 'FAR/good?QUERY', events: [good], secrets: [whsec_%s, {secret: whsec_%s, expires_at: 2099-01-01T00:00:00Z}],
    headers: {Authorization: 'Token %s', X-Api-Key: %s, X-Ordinary: %s}, extra_signatures: [{header: X-Hub-Signature-256, secret: %s}]}
 - {tenant: acme, id: flaky, url: 'FAR/flaky?QUERY', events: [flaky], auth: {basic: {user: jethook, password: 'env:CANARY_PASSWORD'}}, headers: {X-Api-Key: %[4]s}, retry: {schedule: [10ms]}}
-- {tenant: acme, id: down, url: 'FAR/down?QUERY', events: [down], auth: {bearer: 'file:FILE'}}
+- {tenant: acme, id: down, url: 'FAR/down?QUERY', events: [down], auth: {bearer: 'file:FILE'}, contact: {email: [%[9]s@example.com], slack: 'FAR/%[10]s'}}
 - {tenant: acme, id: refusing, url: 'FAR/refusing?QUERY', events: [refusing], headers: {X-Api-Key: %[4]s}}
 - {tenant: acme, id: inorder, url: 'FAR/refusing?QUERY', events: [inorder], ordered: true}
 - {tenant: acme, id: oauth, url: 'FAR/good', events: [oauth], auth: {oauth2: {token_url: 'FAR/token', client_id: jethook, client_secret: %[7]s}}}
-- {tenant: acme, id: tls, url: 'https://127.0.0.1:%s', events: [tls], tls: {cert: CERT, key: PEMKEY, ca: CERT}, retry: {schedule: [10ms]}}
-`, r.signing, r.overlap, r.authorization, r.apiKey, r.ordinary, r.extra, r.clientSecret, freePort(r.T)))
+- {tenant: acme, id: tls, url: 'https://127.0.0.1:%[8]s', events: [tls], tls: {cert: CERT, key: PEMKEY, ca: CERT}, retry: {schedule: [10ms]}}
+`, r.signing, r.overlap, r.authorization, r.apiKey, r.ordinary, r.extra, r.clientSecret, freePort(r.T), r.address, r.slack))
 }
 
 // scenario lets happen what can happen, and then looks for canaries in all that
@@ -63,9 +63,9 @@ func (r *canaryRun) scenario(data string, replicas ...*replica) {
 	}
 	r.scrape(replicas)
 	awaitLetters(r.T, r.url, 3) // of flaky, refusing and tls
-	eventually(r.T, "the gate is open, the ordered endpoint disabled, an event authorized", func() error {
+	eventually(r.T, "the gate is open and its contact told, the ordered endpoint disabled, an event authorized", func() error {
 		a, b := stateOf(r.T, r.url, "acme/down").Is, stateOf(r.T, r.url, "acme/inorder").Is
-		if a != "failing" || b != "disabled" || !r.seen(onWire, r.accessToken) || !r.seen(onWire, "/good?") {
+		if a != "failing" || b != "disabled" || !r.seen(onWire, r.accessToken) || !r.seen(onWire, "/good?") || !r.seen(onWire, r.slack) {
 			return fmt.Errorf("down is %s, inorder is %s", a, b)
 		}
 		return nil
@@ -169,6 +169,7 @@ func (r *canaryRun) mistakes() {
 		"JETHOOK_MASTER_KEYS=" + bad, "JETHOOK_MASTER_KEY=" + bad, "JETHOOK_EGRESS_PROXY=http://jethook:" + r.proxyPassword + "@", "JETHOOK_EGRESS_PROXY=ftp://jethook:" + r.proxyPassword + "@proxy",
 		"NATS_URL=nats://jethook:" + bad + "@127.0.0.1:1", "NATS_URL=nats://jethook:" + bad + "/x@127.0.0.1:1", "NATS_URL=" + strings.Replace(r.url, "@", bad+"@", 1) + "," + "jethook:" + bad + "@[", "NATS_NKEY=/nowhere",
 		"OTEL_EXPORTER_OTLP_HEADERS=" + bad, "OTEL_EXPORTER_OTLP_ENDPOINT=http://jethook:" + bad + "@127.0.0.1:1",
+		"JETHOOK_SMTP_URL=smtp://jethook:" + bad + "@", "JETHOOK_SMTP_URL=https://jethook:" + bad + "@example.com", "JETHOOK_SMTP_URL=smtp://jethook:" + bad + "@example.com?tls=none",
 	} {
 		stdout, stderr, code := cliWith(r.T, append(slices.Clone(r.env), "JETHOOK_HTTP_ADDR=127.0.0.1:0", "NATS_PASSWORD="+r.natsPassword, variable), "", "serve")
 		name, _, _ := strings.Cut(variable, "=")
@@ -177,7 +178,7 @@ func (r *canaryRun) mistakes() {
 		}
 	}
 	for _, field := range []string{
-		"secrets: [whsec_" + bad + "!]", "secrets: [" + bad + "]", "secrets: [{secret: whsec_" + bad + "!, expires_at: never}]", "secrets: {" + bad + ": x}", "auth: {bearer: [" + bad + "]}", `auth: {bearer: "` + bad + `\n"}`,
+		"contact: {slack: 'ftp://" + bad + "'}", "contact: {slack: [" + bad + "]}", "secrets: [whsec_" + bad + "!]", "secrets: [" + bad + "]", "secrets: [{secret: whsec_" + bad + "!, expires_at: never}]", "secrets: {" + bad + ": x}", "auth: {bearer: [" + bad + "]}", `auth: {bearer: "` + bad + `\n"}`,
 		"auth: {basic: {user: 'a:b', password: " + bad + "}}", "headers: {Authorization: [" + bad + "]}", `headers: {X-Api-Key: "` + bad + `\x01"}`, "extra_signatures: [{header: 'a b', secret: " + bad + "}]",
 		"auth: {oauth2: {token_url: 'x', client_id: a, client_secret: " + bad + "}}", "tls: {key: " + bad + "}", "tls: {cert: x, key: '-----BEGIN " + bad + "'}",
 	} {
@@ -259,6 +260,10 @@ func (r *canaryRun) readStreams(js jetstream.JetStream) {
 		}
 		for seq := s.CachedInfo().State.FirstSeq; seq <= s.CachedInfo().State.LastSeq; seq++ {
 			if m, err := s.GetMsg(r.Context(), seq); err == nil { // some are gone
+				place := place
+				if strings.Contains(m.Subject, ".jethook.") || strings.HasSuffix(name, "_words") {
+					place = inWord
+				}
 				r.record(place, m.Subject, fmt.Sprint(m.Header), string(m.Data))
 			}
 		}

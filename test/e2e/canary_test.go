@@ -25,6 +25,7 @@ const (
 	whenAsked = "a command that was asked for secrets"
 	inLetter  = "dlq list or show"
 	inStream  = "a stream"
+	inWord    = "what an endpoint's owner is told"
 	inBucket  = "the bucket of endpoints"
 	onDisk    = "the data directory"
 	onWire    = "a request"
@@ -47,6 +48,7 @@ type planted struct {
 	payload, ceHeader, otherHeader, exporter                               string
 	brokenSecret, brokenQuery, refused                                     string
 	basicEncoded, natsEncoded, proxyEncoded                                string
+	slack, smtpPassword, address                                           string
 }
 
 func (p *planted) table() canaries {
@@ -69,6 +71,9 @@ func (p *planted) table() canaries {
 		{"a token in the URL of NATS", &p.natsToken, nil},
 		{"the password of an egress proxy", &p.proxyPassword, nil},
 		{"a master key", &p.master, nil},
+		{"the URL of an incoming webhook", &p.slack, []string{whenAsked, onWire}},
+		{"the password of a mail server", &p.smtpPassword, nil},
+		{"a contact's e-mail address", &p.address, []string{inCommand, whenAsked, inBucket, onDisk}},
 		{"a value that was refused", &p.refused, nil},
 		{"a secret in a document that is broken", &p.brokenSecret, []string{inBucket, onDisk}},
 		{"the query string of a document that is broken", &p.brokenQuery, []string{inBucket, onDisk}},
@@ -138,8 +143,9 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	r.far = httptest.NewServer(r)
 	t.Cleanup(r.far.Close)
 	r.to = newCollector(t)
-	r.env = append(environment(trial...), "JETHOOK_LOG_LEVEL=trace", "CANARY_PASSWORD="+r.basic,
-		"OTEL_EXPORTER_OTLP_ENDPOINT="+r.to.URL, "OTEL_EXPORTER_OTLP_HEADERS=authorization="+r.exporter)
+	r.env = append(environment(trial...), "JETHOOK_LOG_LEVEL=trace", "CANARY_PASSWORD="+r.basic, "JETHOOK_NOTIFY_AFTER=100ms",
+		"OTEL_EXPORTER_OTLP_ENDPOINT="+r.to.URL, "OTEL_EXPORTER_OTLP_HEADERS=authorization="+r.exporter,
+		"JETHOOK_SMTP_URL=smtp://jethook:"+r.smtpPassword+"@127.0.0.1:"+freePort(t), "JETHOOK_SMTP_FROM=jethook@example.com")
 	return r
 }
 
@@ -170,6 +176,9 @@ func (r *canaryRun) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		fmt.Fprintf(w, `{"access_token": %q, "token_type": "Bearer", "expires_in": 3600}`, r.accessToken)
 		return
 	}
+	if req.URL.Path == "/"+r.slack {
+		return
+	}
 	w.Header().Set("X-Answer", r.answerHeader)
 	w.WriteHeader(map[string]int{"/good": http.StatusOK, "/flaky": saysNothing, "/down": http.StatusServiceUnavailable, "/refusing": http.StatusBadRequest}[req.URL.Path])
 	fmt.Fprintf(w, "%s %q %q %q", r.answer, req.Header.Get("X-Api-Key"), req.URL.RawQuery, req.Header.Get("Authorization"))
@@ -177,7 +186,7 @@ func (r *canaryRun) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // look compares what came out with the table.
 func (r *canaryRun) look() {
-	all := []string{inLog, inMetrics, inCommand, whenAsked, inLetter, inStream, inBucket, onDisk, onWire, inTraces}
+	all := []string{inLog, inMetrics, inCommand, whenAsked, inLetter, inStream, inWord, inBucket, onDisk, onWire, inTraces}
 	for _, place := range all {
 		if r.out[place] == nil || r.out[place].Len() < 100 {
 			r.Errorf("nothing came out in %s: this shows little", place)

@@ -37,7 +37,11 @@ var nobodys = []string{
 
 // What one role may and another may not.
 var (
-	publishing   = []string{"webhooks.events.acme.order.created"}
+	publishing = []string{"webhooks.events.acme.order.created"}
+	// What owners are told in jethook's name.
+	wording      = []string{"webhooks.events.acme.jethook.endpoint.failing", "webhooks.events.acme.jethook.delivery.dead", "webhooks.events.acme.jethook.x"}
+	rotating     = []string{"webhooks.events.acme.jethook.endpoint.secret_rotated"}
+	remembering  = []string{"$KV.webhooks_words.acme.crm", "$JS.API.DIRECT.GET.KV_webhooks_words.$KV.webhooks_words.acme.crm"}
 	forging      = []string{"webhooks.dlq.acme.crm", "webhooks.scheduled.acme.crm.id.o", "webhooks.held.acme.crm.new", "webhooks.held._ordered.acme.crm.state"}
 	replaying    = []string{"webhooks.deliveries.default.acme.crm", "webhooks.held._replay.x", "$JS.API.STREAM.PURGE.WEBHOOKS_DLQ", "$JS.API.STREAM.MSG.DELETE.WEBHOOKS_DLQ"}
 	readingDead  = []string{"$JS.API.DIRECT.GET.WEBHOOKS_DLQ", "$JS.API.STREAM.MSG.GET.WEBHOOKS_DLQ", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DLQ.x.webhooks.dlq.>", "$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS_DLQ.x"}
@@ -57,7 +61,7 @@ func TestNoRoleMayDoWhatIsNotItsWork(t *testing.T) {
 	t.Parallel()
 	s := startStage(t, "")
 	s.may(t, "provisioner", "streams", "apply")
-	all := [][]string{publishing, forging, replaying, readingDead, readingEvent, readingKeys, changing, gating, taking, feeding, ordering, provisioning, looking}
+	all := [][]string{publishing, wording, rotating, remembering, forging, replaying, readingDead, readingEvent, readingKeys, changing, gating, taking, feeding, ordering, provisioning, looking}
 	but := func(some ...[]string) (rest []string) {
 		for _, group := range all {
 			if !slices.ContainsFunc(some, func(other []string) bool { return &other[0] == &group[0] }) {
@@ -68,13 +72,13 @@ func TestNoRoleMayDoWhatIsNotItsWork(t *testing.T) {
 	}
 	for user, c := range map[string]struct{ may, mayNot []string }{
 		"producer": {publishing, but(publishing)},
-		"acme":     {publishing, append(but(publishing), "webhooks.events.other.order.created", "webhooks.events.acme")},
-		"worker": {slices.Concat(forging, readingKeys, changing, gating, taking, feeding, looking, readingEvent),
+		"acme":     {publishing, append(but(publishing), "webhooks.events.other.order.created", "webhooks.events.acme", "webhooks.events.acme.jethook")},
+		"worker": {slices.Concat(wording, rotating, remembering, forging, readingKeys, changing, gating, taking, feeding, looking, readingEvent),
 			slices.Concat(publishing, readingDead, ordering, provisioning, replaying[2:],
 				[]string{"$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS_EVENTS.ordered~acme~crm", "$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.ordered~acme~crm"})},
-		"ordered":  {slices.Concat(forging, readingKeys, changing, gating, taking, feeding, ordering, looking), slices.Concat(publishing, readingDead, provisioning, replaying[2:])},
+		"ordered":  {slices.Concat(wording, rotating, remembering, forging, readingKeys, changing, gating, taking, feeding, ordering, looking), slices.Concat(publishing, readingDead, provisioning, replaying[2:])},
 		"reader":   {slices.Concat(readingKeys, looking, readingEvent), append(but(readingKeys, looking, readingEvent, readingDead), "$JS.API.STREAM.MSG.GET.WEBHOOKS_DLQ")},
-		"operator": {slices.Concat(readingKeys, looking, readingDead, changing, replaying), but(readingKeys, looking, readingEvent, readingDead, changing, replaying)},
+		"operator": {slices.Concat(readingKeys, looking, readingDead, changing, replaying, rotating), but(readingKeys, looking, readingEvent, readingDead, changing, replaying, rotating)},
 		"provisioner": {slices.Concat(provisioning, looking), append(but(provisioning, looking),
 			"$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.other.webhooks.events.>", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES.deliver.webhooks.held.>")},
 	} {

@@ -69,8 +69,8 @@ func theTopologyIsProvisioned(t *testing.T, s *stage) {
 	if err := all.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if out := s.may(t, "provisioner", "streams", "apply"); strings.Count(out, "allow_direct") != 7 {
-		t.Errorf("not all seven streams were changed: %s", out)
+	if out := s.may(t, "provisioner", "streams", "apply"); strings.Count(out, "allow_direct") != 8 {
+		t.Errorf("not all eight streams were changed: %s", out)
 	}
 	s.may(t, "reader", "streams", "check")
 }

@@ -1,0 +1,186 @@
+package notify
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+
+	"jethook/pkg/endpoint"
+	"jethook/pkg/event"
+)
+
+// The bounds of what is brought to contacts.
+const (
+	mostNotes       = 1024             // that wait, to all contacts
+	mostOfTenant    = mostNotes / 4    // of one tenant
+	mostSending     = 8                // at a time
+	sendingFor      = 15 * time.Second // one try
+	perSecond       = 5                // of all
+	burst           = 50
+	perEndpoint     = 2 * time.Minute // one note in so long, after a burst
+	endpointBurst   = 2 * (endpoint.MaxEmails + 1)
+	mostEndpoints   = 10_000 // whose rate is remembered
+	mostHeard       = 4096   // words that are remembered, so that a copy is none
+	whileTotalFull  = time.Second / perSecond
+	lastNotesWithin = 2 * time.Second
+)
+
+// patience is how long each further try waits. Then a note is given up.
+var patience = []time.Duration{2 * time.Second, 20 * time.Second, 2 * time.Minute}
+
+// CourierOptions are what a courier works with. All but SMTP are required.
+type CourierOptions struct {
+	Endpoints interface {
+		Get(tenant, id string) *endpoint.Endpoint
+	}
+	HTTP HTTP
+	// SMTP is the server that takes e-mail. Nil: none is sent.
+	SMTP      *SMTP
+	UserAgent string
+	// Brought hears of each message, by "email" or "slack", what became of it: see
+	// the results.
+	Brought func(by, result string)
+	Logger  zerolog.Logger
+}
+
+// What becomes of a message: it was sent, given up after as many tries as help, or
+// there were too many to try.
+const (
+	Sent    = "sent"
+	GivenUp = "given_up"
+	TooMany = "too_many"
+)
+
+// Courier brings words to the contacts of endpoints, in memory and with no promise:
+// the event that it learns of is what is kept. It blocks nobody.
+type Courier struct {
+	endpoints interface {
+		Get(tenant, id string) *endpoint.Endpoint
+	}
+	slack slack
+	smtp  *SMTP
+	done  func(by, result string)
+	log   zerolog.Logger
+	odd   zerolog.Logger // for what goes wrong again and again
+	wake  chan struct{}  // of capacity 1
+	total *rate.Limiter
+	waits []time.Duration
+
+	mu      sync.Mutex
+	notes   []note
+	sending int
+	limits  map[string]*rate.Limiter // by endpoint
+	heard   map[string]bool          // ids of words
+	order   []string                 // of heard, oldest first
+}
+
+// note is a word on its way to one address.
+type note struct {
+	tenant, id string
+	word       Word
+	email      string // empty: to Slack
+	tries      int
+	due        time.Time
+}
+
+// NewCourier returns a courier that brings nothing before Run.
+func NewCourier(o CourierOptions) *Courier {
+	return &Courier{
+		endpoints: o.Endpoints, slack: slack{o.HTTP, o.UserAgent}, smtp: o.SMTP, done: o.Brought, log: o.Logger,
+		odd:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}),
+		wake: make(chan struct{}, 1), total: rate.NewLimiter(perSecond, burst), waits: patience,
+		limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
+	}
+}
+
+// Heard hears of one of jethook's own events, about an endpoint of its tenant, and
+// takes it to be brought to the endpoint's contact, if it has one.
+func (c *Courier) Heard(e event.Event, about string) {
+	ep := c.endpoints.Get(e.Tenant, about)
+	if ep == nil || ep.Contact == nil {
+		return
+	}
+	var w Word
+	// Who published the event may say anything of any endpoint but that it is
+	// another's.
+	if json.Unmarshal(e.Body, &w) != nil || w.Type != e.Type || w.Endpoint != ep.Name() || happenings[w.Type] == "" {
+		c.odd.Warn().Str("endpoint", ep.Name()).Str("event_id", e.ID).Msg("an event in jethook's name is not one that jethook wrote: nobody is told of it")
+		return
+	}
+	var addresses []string
+	if c.smtp != nil {
+		addresses = append(addresses, ep.Contact.Email...)
+	} else if len(ep.Contact.Email) > 0 {
+		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact has e-mail addresses, and JETHOOK_SMTP_URL is not set: no mail is sent")
+	}
+	switch parsed, err := ep.Parsed(); {
+	case err != nil:
+		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact is not told in Slack: its URL may be sealed with a master key that is not among these")
+	case parsed.Contact.Slack != "":
+		addresses = append(addresses, "")
+	}
+	if !c.take(e, ep.ID, w, addresses) {
+		for _, address := range addresses {
+			c.done(note{email: address}.by(), TooMany)
+		}
+		c.odd.Warn().Str("endpoint", ep.Name()).Str("type", w.Type).Msg("an endpoint's contact is not told: there is too much to tell")
+	}
+}
+
+// take takes notes to addresses, and reports whether there was room. A word that
+// was heard before is none.
+func (c *Courier) take(e event.Event, id string, w Word, addresses []string) bool {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.heard[e.ID] || len(addresses) == 0 {
+		return true
+	}
+	c.remember(e.ID)
+	ofTenant := 0
+	for i := range c.notes {
+		if c.notes[i].tenant == e.Tenant {
+			ofTenant++
+		}
+	}
+	if len(c.notes)+len(addresses) > mostNotes || ofTenant+len(addresses) > mostOfTenant || !c.limit(w.Endpoint).AllowN(now, len(addresses)) {
+		return false
+	}
+	for _, address := range addresses {
+		c.notes = append(c.notes, note{tenant: e.Tenant, id: id, word: w, email: address})
+	}
+	c.signal()
+	return true
+}
+
+// remember remembers a word's id. The caller holds the mutex.
+func (c *Courier) remember(id string) {
+	c.heard[id] = true
+	if c.order = append(c.order, id); len(c.order) > mostHeard {
+		delete(c.heard, c.order[0])
+		c.order = c.order[1:]
+	}
+}
+
+// limit returns an endpoint's limit. The caller holds the mutex.
+func (c *Courier) limit(name string) *rate.Limiter {
+	l := c.limits[name]
+	if l == nil {
+		if len(c.limits) >= mostEndpoints {
+			clear(c.limits) // seldom, and what is in the queue stays bounded
+		}
+		l = rate.NewLimiter(rate.Every(perEndpoint), endpointBurst)
+		c.limits[name] = l
+	}
+	return l
+}
+
+func (c *Courier) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
