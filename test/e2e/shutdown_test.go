@@ -48,7 +48,7 @@ func stopUnderLoad(t *testing.T, url string, env ...string) {
 	}
 	last := time.Now()
 	if copies := everyEventArrived(t, js, s, "s", events); copies > 0 {
-		t.Errorf("%d copies after %d stops", copies, stops)
+		t.Errorf("%d copies after %d stops: %s", copies, stops, s.repeated())
 	}
 	t.Logf("settled %s after the last stop", time.Since(last).Round(time.Millisecond))
 	if cut := s.interrupted(); cut > 0 {
