@@ -2,8 +2,10 @@ package worker
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -83,18 +85,37 @@ func (w *Worker) logMatched(e *event.Event, m *message, matched []*endpoint.Endp
 // ack acks a message once what was logged of it is stored.
 func (w *Worker) ack(m *message) {
 	if w.attemptLog == nil {
-		w.complain(m.Ack(), "ack")
+		w.ackNow(m)
 		return
 	}
 	if m.fed {
 		w.unlogged.add(m.seq)
 	}
 	w.attemptLog.After(func() {
-		w.complain(m.Ack(), "ack")
+		w.ackNow(m)
 		if m.fed {
 			w.unlogged.remove(m.seq)
 		}
 	})
+}
+
+// ackTime bounds how long a stop waits for NATS to take an ack.
+const ackTime = time.Second
+
+// ackNow acks a message. The last acks before a stop are waited for: a server inside
+// this process stops next, and forgets those that it has received and not worked off.
+// Where one is not answered, no other is waited for.
+func (w *Worker) ackNow(m *message) {
+	if !w.stopping.Load() || w.unheard.Load() {
+		w.complain(m.Ack(), "ack")
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ackTime)
+	defer cancel()
+	if err := m.DoubleAck(ctx); err != nil {
+		w.unheard.Store(true)
+		w.complain(err, "ack")
+	}
 }
 
 // unlogged are the held deliveries that were attempted and await their ack: they

@@ -165,6 +165,8 @@ type Worker struct {
 	straysEvery time.Duration
 	random      func() float64
 	cutOff      atomic.Int64
+	stopping    atomic.Bool // Run's context has ended
+	unheard     atomic.Bool // and NATS did not answer since
 	laned       atomic.Bool // there are lanes
 
 	// attempts is the context of all attempts and of storing what came of
@@ -243,6 +245,7 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	others.Go(func() { w.attemptLog.Run(aside) })
 
 	<-ctx.Done()
+	w.stopping.Store(true)
 	finished := make(chan struct{})
 	go func() {
 		intake.Wait()
