@@ -69,12 +69,15 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 // the same share of it would be half a gigabyte.
 const garbage = 128 << 20
 
+// collectEvery is how often that is set anew. A server inside grows within seconds.
+const collectEvery = 2 * time.Second
+
 // collect sets how often garbage is collected by how much is in use, until ctx
 // ends.
 func collect(ctx context.Context) {
 	debug.FreeOSMemory() // what loading the endpoints took
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	ticker := time.NewTicker(time.Minute)
+	ticker := time.NewTicker(collectEvery)
 	defer ticker.Stop()
 	for {
 		metrics.Read(live)

@@ -21,6 +21,7 @@ func (b *bench) parts() []part {
 	return []part{
 		{name: "separate", measure: b.separate},
 		{name: "bare", measure: b.separate},
+		{name: "traced", measure: b.separate},
 		{name: "embedded", measure: b.embedded},
 		{name: "publishing", measure: b.publishing},
 		{name: "latency", measure: b.latency},

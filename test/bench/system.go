@@ -120,8 +120,11 @@ func (s *system) apply(ctx context.Context, lanes string, sinks ...sink) error {
 
 // start starts a replica that may deliver to the receiver.
 func (s *system) start(ctx context.Context, env []string) (*process, error) {
-	if s.name == "bare" { // without all that can be left out
-		env = append(env, "JETHOOK_ATTEMPT_LOG=off")
+	switch s.name {
+	case "bare": // without all that can be left out
+		env = append(env, "JETHOOK_ATTEMPT_LOG=off", "JETHOOK_METRICS_ENDPOINTS=0")
+	case "traced": // with all that can be switched on: a span for each event, delivery and attempt
+		env = append(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+s.bench.url+"/e/collector", "OTEL_BSP_MAX_QUEUE_SIZE=65536")
 	}
 	env = append(env, "JETHOOK_EGRESS_ALLOW=127.0.0.0/8", "JETHOOK_ALLOW_HTTP=true")
 	return s.bench.start(ctx, s.name+"-jethook", env, s.bench.jethook, "serve")
