@@ -110,6 +110,9 @@ func (s *Store) sealedWith(ctx context.Context) (own bool, foreign *secret.Secre
 			}
 		}
 	})
+	if err != nil {
+		err = fmt.Errorf("load endpoints, to see with which key they are sealed: %w", err)
+	}
 	return own, foreign, err
 }
 

@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	store := endpoint.NewStore(kv, endpoint.Events(streams.NewEventLog(js, o.Names)), endpoint.Sealing(js, ring), endpoint.MaxPerTenant(o.TenantLimit))
 	keyless, err := seal(ctx, ring, store, !o.NATS.Named(), o.Logger, &undo)
 	if err != nil {
-		return err
+		return explain(nc, err)
 	}
 	if err := followFile(ctx, o, store, &undo); err != nil {
 		return err
