@@ -32,7 +32,11 @@ func RingInUse(ctx context.Context, kv jetstream.KeyValue, ring *secret.Ring) (*
 		return nil, nil
 	}
 	sealer, revision, err := announced(ctx, kv)
-	if err != nil || revision == 0 || !ring.Made(sealer) {
+	made := ring.Made(sealer)
+	if err == nil && revision == 0 { // nobody announced it, or it was deleted
+		made, _, err = (&Store{kv: kv, ring: ring}).sealedWith(ctx)
+	}
+	if err != nil || !made {
 		return nil, err
 	}
 	return ring, nil
