@@ -41,7 +41,8 @@ func collectOften() (asBefore func()) {
 	return func() { debug.SetGCPercent(percent) }
 }
 
-// floods are the beasts that send without end or far too much.
+// floodBeasts returns those that send without end or far too much, each in a house of
+// its own.
 func floodBeasts() (all []house) {
 	for _, h := range zoo() {
 		h.beasts = slices.DeleteFunc(h.beasts, func(b beast) bool {

@@ -32,7 +32,11 @@ func RingInUse(ctx context.Context, kv jetstream.KeyValue, ring *secret.Ring) (*
 		return nil, nil
 	}
 	sealer, revision, err := announced(ctx, kv)
-	if err != nil || revision == 0 || !ring.Made(sealer) {
+	made := ring.Made(sealer)
+	if err == nil && revision == 0 { // nobody announced it, or it was deleted
+		made, _, err = (&Store{kv: kv, ring: ring}).sealedWith(ctx)
+	}
+	if err != nil || !made {
 		return nil, err
 	}
 	return ring, nil
@@ -110,6 +114,9 @@ func (s *Store) sealedWith(ctx context.Context) (own bool, foreign *secret.Secre
 			}
 		}
 	})
+	if err != nil {
+		err = fmt.Errorf("load endpoints, to see with which key they are sealed: %w", err)
+	}
 	return own, foreign, err
 }
 

@@ -676,6 +676,11 @@ func TestAWrongRingDoesNotBeginAnew(t *testing.T) {
 		if _, revision, err := announced(ctx, b.kv); revision != 0 || err != nil {
 			t.Errorf("announced at revision %d, %v", revision, err)
 		}
+		for ring, want := range map[*secret.Ring]bool{ringOf(t, otherKey): false, ringOf(t, newKey, oldKey): true} {
+			if got, err := RingInUse(ctx, b.kv, ring); err != nil || (got != nil) != want {
+				t.Errorf("in use: %v, %v; want %v", got != nil, err, want)
+			}
+		}
 		b.announce(b.store(newKey, oldKey))
 	}
 }

@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	ring, err := masterKeys(ctx, o, kv)
 	if err != nil {
-		return err
+		return explain(nc, err)
 	}
 	store := endpoint.NewStore(kv, endpoint.Events(streams.NewEventLog(js, o.Names)), endpoint.Sealing(js, ring), endpoint.MaxPerTenant(o.TenantLimit))
 	keyless, err := seal(ctx, ring, store, !o.NATS.Named(), o.Logger, &undo)
