@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -32,10 +31,8 @@ func seal(ctx context.Context, ring *secret.Ring, store *endpoint.Store, sole bo
 	case ring == nil && err == nil:
 		log.Warn().Msg("secrets are stored as they are: set JETHOOK_MASTER_KEYS on every replica to seal them; `jethook secrets new-key` makes one")
 		return false, nil
-	case errors.Is(err, endpoint.ErrSealedByOthers):
-		return false, err
 	case err != nil:
-		return false, fmt.Errorf("load endpoints, to see with what their secrets are sealed: %w", err)
+		return false, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
