@@ -23,6 +23,9 @@ const (
 	// maxKept is how long a token is used of which the server does not say when it
 	// ends.
 	maxKept = time.Hour
+	// maxLife is up to when a token is believed to be good: servers that say more
+	// mean "for ever", or miscount.
+	maxLife = 30 * 24 * time.Hour
 	// minRefused is the age from which a token that a receiver refuses is
 	// replaced. A receiver that refuses each would make it one fetch for each
 	// request.
@@ -136,7 +139,7 @@ func (g *grant) keep(got token, now time.Time) {
 	if got.end.IsZero() {
 		got.end = now.Add(maxKept)
 	}
-	life := got.end.Sub(now)
+	life := min(got.end.Sub(now), maxLife)
 	g.token, g.got = got, now
 	g.renew = now.Add(max(life-min(renewBefore, life/4), minKept))
 	g.err, g.failures, g.again = nil, 0, time.Time{}
