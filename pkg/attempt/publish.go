@@ -5,49 +5,81 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // mostMessages is how many messages one batch may have; NATS takes a thousand.
 const mostMessages = 900
 
+const (
+	// tryFor bounds one try to store, and tryAgain is the pause before the next: a
+	// connection or a leader that is lost comes back within seconds.
+	tryFor   = 2 * time.Second
+	tryAgain = 100 * time.Millisecond
+)
+
 // publish stores messages: in batches, of which a server that syncs each write
-// makes one, or one by one where the stream takes no batches.
+// makes one, or one by one where the stream takes no batches. It tries until ctx
+// ends.
 func (w *Writer) publish(ctx context.Context, all []message) error {
 	for chunk := range slices.Chunk(all, mostMessages) {
-		if len(chunk) > 1 && !w.single {
-			err := w.publishBatch(ctx, chunk)
+		id := nuid.Next()
+		for {
+			err := w.publishOnce(ctx, chunk, id)
 			if err == nil {
-				continue
+				break
 			}
-			if !unsupported(err) {
+			timer := time.NewTimer(tryAgain)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
 				return err
 			}
-			w.single = true
-		}
-		if err := w.publishEach(ctx, chunk); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-func (w *Writer) publishBatch(ctx context.Context, chunk []message) error {
+// publishOnce stores messages unless they are stored under the id already.
+func (w *Writer) publishOnce(ctx context.Context, chunk []message, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	if !w.single {
+		err := w.publishBatch(ctx, chunk, id)
+		if !unsupported(err) {
+			return err
+		}
+		w.single = true
+	}
+	return w.publishEach(ctx, chunk, id)
+}
+
+func (w *Writer) publishBatch(ctx context.Context, chunk []message, id string) error {
 	publisher, err := jetstreamext.NewBatchPublisher(w.o.JetStream, jetstreamext.BatchFlowControl{})
 	if err != nil {
 		return fmt.Errorf("begin a batch: %w", err)
 	}
 	last := len(chunk) - 1
-	for _, m := range chunk[:last] {
-		if err := publisher.Add(m.subject, m.data); err != nil {
-			return fmt.Errorf("add to a batch: %w", err)
+	for i, m := range chunk {
+		msg := &nats.Msg{Subject: m.subject, Data: m.data}
+		if i == 0 { // one is enough for all to be refused when they are stored already
+			msg.Header = nats.Header{jetstream.MsgIDHeader: {id}}
 		}
-	}
-	if _, err := publisher.Commit(ctx, chunk[last].subject, chunk[last].data); err != nil {
-		return fmt.Errorf("store a batch: %w", err)
+		if i == last {
+			_, err = publisher.CommitMsg(ctx, msg)
+		} else {
+			err = publisher.AddMsg(msg)
+		}
+		if err != nil && !errors.Is(err, jetstreamext.ErrBatchPublishDuplicateMsgID) {
+			return fmt.Errorf("store a batch: %w", err)
+		}
 	}
 	return nil
 }
@@ -60,11 +92,12 @@ func unsupported(err error) bool {
 	return ok && api.ErrorCode == disabled || errors.Is(err, jetstreamext.ErrInvalidBatchAck)
 }
 
-func (w *Writer) publishEach(ctx context.Context, chunk []message) error {
+func (w *Writer) publishEach(ctx context.Context, chunk []message, id string) error {
 	acks := make([]jetstream.PubAckFuture, len(chunk))
 	for i, m := range chunk {
+		msg := &nats.Msg{Subject: m.subject, Data: m.data, Header: nats.Header{jetstream.MsgIDHeader: {id + "." + strconv.Itoa(i)}}}
 		var err error
-		if acks[i], err = w.o.JetStream.PublishMsgAsync(&nats.Msg{Subject: m.subject, Data: m.data}); err != nil {
+		if acks[i], err = w.o.JetStream.PublishMsgAsync(msg); err != nil {
 			return fmt.Errorf("store lines: %w", err)
 		}
 	}

@@ -37,7 +37,7 @@ const (
 	// patience is how long acks wait for NATS to store what they wait for. What it
 	// does not take by then is lost, and counted: no delivery depends on it. It is
 	// well below the consumers' AckWait.
-	patience = 5 * time.Second
+	patience = 8 * time.Second
 	// lineBytes is about the most that a message of the stream has: NATS takes a
 	// megabyte by default, and one more line may come.
 	lineBytes = 640 << 10
@@ -247,9 +247,9 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 	defer close(w.stopped)
 	for w.gather(ctx) {
-		w.store(w.take())
+		w.store(w.take(), patience)
 	}
-	w.store(w.take())
+	w.store(w.take(), tryFor) // a stop has no time for more
 }
 
 // gather waits until something is to be stored. It reports false when ctx ends.
@@ -295,11 +295,11 @@ func (w *Writer) take() *batch {
 	return b
 }
 
-// store stores a batch, or gives it up.
-func (w *Writer) store(b *batch) {
+// store stores a batch, or gives it up after a time.
+func (w *Writer) store(b *batch, within time.Duration) {
 	var err error
 	if b.lines > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		err = w.publish(ctx, b.messages(w.o.Names))
 		cancel()
 	}

@@ -133,6 +133,22 @@ func TestWithoutBatches(t *testing.T) {
 	}
 }
 
+// What was stored, and the answer lost, is not stored twice.
+func TestStoredOnce(t *testing.T) {
+	w := newWorld(t)
+	for single, id := range map[bool]string{false: "a", true: "b"} {
+		log := NewWriter(Options{JetStream: w.js, Names: w.names, Counter: &w.count})
+		log.single = single
+		lines := appendRecord(nil, attempted(1, "crm", 200, time.Now()), "")
+		for range 2 {
+			w.must(log.publishOnce(w.ctx, []message{{w.names.Attempt("acme", id), lines}, {w.names.Attempt("acme", id), lines}}, id))
+		}
+		if n := len(w.records(Filter{Tenant: "acme", Endpoint: id})); n != 2 {
+			t.Errorf("one by one %t: %d records, want 2", single, n)
+		}
+	}
+}
+
 // While the log cannot be stored, deliveries are acked without it, and later with
 // it again.
 func TestDeliveriesGoOnWithoutTheLog(t *testing.T) {

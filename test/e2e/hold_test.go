@@ -146,9 +146,11 @@ func TestWhatIsHeldForAPausedEndpointArrivesInOrderWhenItIsResumed(t *testing.T)
 		t.Errorf("what was held arrived in another order, from %d of %d on: %v, not %v", at, len(held), arrived[at:min(at+5, len(held))], held[at:min(at+5, len(held))])
 	}
 	// Held deliveries have an id: what a killed replica left is held once.
-	if copies := everyEventArrived(t, js, s, "h", l.stop()); copies > 1 {
+	n := l.stop()
+	if copies := everyEventArrived(t, js, s, "h", n); copies > 1 {
 		t.Errorf("%d copies of what was never attempted", copies)
 	}
+	accounted(t, js, n)
 	t.Logf("%d held, of %d", len(held), l.next)
 }
 
@@ -171,6 +173,7 @@ func TestAReplicaThatDiesWhileItFeedsBackLosesNothing(t *testing.T) {
 		r = serve(t, "NATS_URL="+server.url)
 	}
 	copies := everyEventArrived(t, js, s, "f", events)
+	accounted(t, js, events)
 	cut := s.interrupted()
 	t.Logf("%d attempts were cut off by %d kills, %d copies", cut, kills, copies)
 	if cut+copies == 0 {

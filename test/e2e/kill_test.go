@@ -153,6 +153,7 @@ func TestWhenOneOfTwoReplicasIsKilledTheOtherGoesOnWithoutAPause(t *testing.T) {
 	n := l.stop()
 	ended := time.Now()
 	copies := everyEventArrived(t, js, s, "two", n)
+	accounted(t, js, n)
 
 	gap := s.longestGap(at, ended)
 	t.Logf("%d events were held by the killed replica and arrived %s after the kill; the longest gap between deliveries was %s; %d copies",

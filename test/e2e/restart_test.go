@@ -44,6 +44,7 @@ func TestRestartingTheNATSServerUnderLoadLosesNothing(t *testing.T) {
 	s.reached(t, now+500)
 	n := l.stop()
 	copies := everyEventArrived(t, js, s, "n", n)
+	accounted(t, js, n)
 	t.Logf("%d events, 2 restarts, %d attempts cut off, %d copies", n, s.interrupted(), copies)
 	if cut := s.interrupted(); cut > 0 {
 		t.Errorf("%d attempts were cut off, although the replica did not end", cut)
