@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // DefaultNamespace is the namespace that the definitions are written for.
@@ -237,6 +238,31 @@ func CheckName(s string) error {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
 			return errName
 		}
+	}
+	return nil
+}
+
+// CheckScope returns an error that says what is allowed unless a filter may be for a
+// tenant, or for one of its endpoints. Empty is any.
+func CheckScope(tenant, endpoint string) error {
+	if tenant == "" && endpoint != "" {
+		return fmt.Errorf("endpoint %q: needs the tenant too", endpoint)
+	}
+	for what, name := range map[string]string{"tenant": tenant, "endpoint": endpoint} {
+		if name == "" {
+			continue
+		}
+		if err := CheckName(name); err != nil {
+			return fmt.Errorf("%s %q: %w", what, name, err)
+		}
+	}
+	return nil
+}
+
+// CheckSpan returns an error unless a time is before another, where both are set.
+func CheckSpan(since, until time.Time) error {
+	if !since.IsZero() && !until.IsZero() && !since.Before(until) {
+		return fmt.Errorf("since %s: must be before until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
 	}
 	return nil
 }

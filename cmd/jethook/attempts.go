@@ -30,17 +30,11 @@ type attemptsCmd struct {
 }
 
 func (c *attemptsCmd) filter() (attempt.Filter, error) {
-	f := attempt.Filter{Tenant: c.Tenant, Type: c.Type, EventID: c.Event, Failed: c.Failed,
+	f := attempt.Filter{Type: c.Type, EventID: c.Event, Failed: c.Failed,
 		Since: c.Since.Time, Until: c.Until.Time, Limit: c.Limit}
-	if c.Endpoint != "" {
-		tenant, id, err := endpoint.ParseName(c.Endpoint)
-		if err != nil {
-			return f, usageError{fmt.Errorf("--endpoint: %w", err)}
-		}
-		if c.Tenant != "" && c.Tenant != tenant {
-			return f, usageError{fmt.Errorf("--endpoint %s is not of --tenant %s: leave one out", c.Endpoint, c.Tenant)}
-		}
-		f.Tenant, f.Endpoint = tenant, id
+	var err error
+	if f.Tenant, f.Endpoint, err = scope(c.Tenant, c.Endpoint); err != nil {
+		return f, err
 	}
 	if c.Type != "" {
 		if err := endpoint.CheckPattern(c.Type); err != nil {

@@ -44,20 +44,29 @@ func (f filterFlags) filter() (deadletter.Filter, error) {
 		Tenant: f.Tenant, Type: f.Type, Reason: delivery.Reason(f.Reason),
 		Since: f.Since.Time, Until: f.Until.Time, Seqs: f.Seq, Limit: f.Limit,
 	}
-	if f.Endpoint != "" {
-		tenant, id, err := endpoint.ParseName(f.Endpoint)
-		if err != nil {
-			return filter, usageError{fmt.Errorf("--endpoint: %w", err)}
-		}
-		if f.Tenant != "" && f.Tenant != tenant {
-			return filter, usageError{fmt.Errorf("--endpoint %s is not of --tenant %s: leave one out", f.Endpoint, f.Tenant)}
-		}
-		filter.Tenant, filter.Endpoint = tenant, id
+	var err error
+	if filter.Tenant, filter.Endpoint, err = scope(f.Tenant, f.Endpoint); err != nil {
+		return filter, err
 	}
 	if err := filter.Validate(); err != nil {
 		return filter, usageError{err}
 	}
 	return filter, nil
+}
+
+// scope reads the flags --tenant and --endpoint, which names both.
+func scope(tenant, name string) (string, string, error) {
+	if name == "" {
+		return tenant, "", nil
+	}
+	of, id, err := endpoint.ParseName(name)
+	if err != nil {
+		return "", "", usageError{fmt.Errorf("--endpoint: %w", err)}
+	}
+	if tenant != "" && tenant != of {
+		return "", "", usageError{fmt.Errorf("--endpoint %s is not of --tenant %s: leave one out", name, tenant)}
+	}
+	return of, id, nil
 }
 
 // withLetters runs do with the store of dead letters and the filter.

@@ -2,7 +2,6 @@ package attempt
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"jethook/streams"
@@ -23,21 +22,11 @@ type Filter struct {
 
 // Validate returns an error that names the field and what is allowed.
 func (f Filter) Validate() error {
-	if f.Tenant != "" {
-		if err := streams.CheckName(f.Tenant); err != nil {
-			return fmt.Errorf("tenant %q: %w", f.Tenant, err)
-		}
+	if err := streams.CheckScope(f.Tenant, f.Endpoint); err != nil {
+		return err
 	}
-	if f.Endpoint != "" {
-		if f.Tenant == "" {
-			return fmt.Errorf("endpoint %q: needs the tenant too", f.Endpoint)
-		}
-		if err := streams.CheckName(f.Endpoint); err != nil {
-			return fmt.Errorf("endpoint %q: %w", f.Endpoint, err)
-		}
-	}
-	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
-		return fmt.Errorf("since %s: must be before until %s", f.Since.Format(time.RFC3339), f.Until.Format(time.RFC3339))
+	if err := streams.CheckSpan(f.Since, f.Until); err != nil {
+		return err
 	}
 	if f.Limit < 0 {
 		return errors.New("limit: must not be negative")

@@ -28,18 +28,8 @@ type Filter struct {
 
 // Validate returns an error that names the field and what is allowed.
 func (f Filter) Validate() error {
-	if f.Tenant != "" {
-		if err := streams.CheckName(f.Tenant); err != nil {
-			return fmt.Errorf("tenant %q: %w", f.Tenant, err)
-		}
-	}
-	if f.Endpoint != "" {
-		if f.Tenant == "" {
-			return fmt.Errorf("endpoint %q: needs the tenant too", f.Endpoint)
-		}
-		if err := streams.CheckName(f.Endpoint); err != nil {
-			return fmt.Errorf("endpoint %q: %w", f.Endpoint, err)
-		}
+	if err := streams.CheckScope(f.Tenant, f.Endpoint); err != nil {
+		return err
 	}
 	if f.Type != "" {
 		if err := endpoint.CheckPattern(f.Type); err != nil {
@@ -49,8 +39,8 @@ func (f Filter) Validate() error {
 	if f.Reason != "" && !slices.Contains(delivery.Reasons(), f.Reason) {
 		return fmt.Errorf("reason %q: must be one of %s", f.Reason, reasons())
 	}
-	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
-		return fmt.Errorf("since %s: must be before until %s", f.Since.Format(time.RFC3339), f.Until.Format(time.RFC3339))
+	if err := streams.CheckSpan(f.Since, f.Until); err != nil {
+		return err
 	}
 	if slices.Contains(f.Seqs, 0) {
 		return errors.New("seq 0: sequences begin with 1")
@@ -89,7 +79,7 @@ func (f Filter) whole() bool {
 // matches reports whether a letter under the subject is meant, Limit aside.
 func (f Filter) matches(l *Letter) bool {
 	switch {
-	case f.Type != "" && !matchType(f.Type, l.EventType),
+	case f.Type != "" && (l.EventType == "" || !streams.Matches(f.Type, l.EventType)),
 		f.Reason != "" && f.Reason != l.Reason,
 		l.DeadAt.Before(f.Since),
 		!f.Until.IsZero() && !l.DeadAt.Before(f.Until),
@@ -106,21 +96,4 @@ func (f Filter) span() (first, last uint64) {
 		return 1, math.MaxUint64
 	}
 	return slices.Min(f.Seqs), slices.Max(f.Seqs)
-}
-
-// matchType reports whether an event type matches a pattern of NATS.
-func matchType(pattern, eventType string) bool {
-	if eventType == "" {
-		return false
-	}
-	p, t := strings.Split(pattern, "."), strings.Split(eventType, ".")
-	for i, token := range p {
-		switch {
-		case token == ">":
-			return i < len(t)
-		case i >= len(t), token != "*" && token != t[i]:
-			return false
-		}
-	}
-	return len(p) == len(t)
 }

@@ -55,7 +55,7 @@ func TestMatchType(t *testing.T) {
 		{"*.b", "a.b", true}, {"*.b", "a.c", false},
 		{"a.b", "a.b", true}, {"a.b", "a.b.c", false}, {"a.b.c", "a.b", false}, {"a", "A", false},
 	} {
-		if got := matchType(c.pattern, c.eventType); got != c.want {
+		if got := (Filter{Type: c.pattern}).matches(&Letter{EventType: c.eventType}); got != c.want {
 			t.Errorf("%q matches %q: %v", c.pattern, c.eventType, got)
 		}
 	}
