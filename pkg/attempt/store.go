@@ -57,7 +57,14 @@ func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[Record, error] 
 	}
 }
 
+// skew is by how much the clock of a replica, which says when an attempt was made,
+// may be ahead of that of the server, which says when it was stored.
+const skew = 5 * time.Second
+
 func (s *Store) read(filter string, since time.Time) streams.Read {
+	if !since.IsZero() {
+		since = since.Add(-skew)
+	}
 	return streams.Read{Stream: s.names.Attempts(), Filter: filter, Since: since}
 }
 

@@ -185,11 +185,16 @@ func (b *batch) note(eventID string, line func([]byte) []byte) {
 	b.lines++
 }
 
-// add adds to what is stored next, and waits for room.
+// add adds to what is stored next, and waits for room. While NATS stores nothing,
+// what there is no room for is lost: attempts go on.
 func (w *Writer) add(lines func(*batch)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.next.bytes > mostBytes {
+		if w.missing {
+			w.o.Counter.AttemptsLost(1)
+			return
+		}
 		w.room.Wait()
 	}
 	before := w.next.bytes
@@ -305,6 +310,7 @@ func (w *Writer) store(b *batch, within time.Duration) {
 	}
 	w.mu.Lock()
 	w.missing = err != nil
+	w.room.Broadcast()
 	w.mu.Unlock()
 	for _, do := range b.after {
 		do()

@@ -187,7 +187,8 @@ func TestDeliveriesGoOnWithoutTheLog(t *testing.T) {
 // Too much to be kept makes attempts wait, and not the memory grow.
 func TestBackpressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := NewWriter(Options{Counter: &counter{}})
+		var count counter
+		log := NewWriter(Options{Counter: &count})
 		line := func(b *batch) {
 			b.note("evt", func(part []byte) []byte { return append(part, make([]byte, 1<<20)...) })
 		}
@@ -207,6 +208,14 @@ func TestBackpressure(t *testing.T) {
 		synctest.Wait()
 		if !waited.Load() {
 			t.Error("nobody was told that there is room again")
+		}
+		// While nothing is stored, nobody waits.
+		for range mostBytes >> 20 {
+			log.add(line)
+		}
+		log.missing = true
+		if log.add(line); count.lost.Load() != 1 {
+			t.Errorf("%d lines are lost, want 1", count.lost.Load())
 		}
 	})
 }
