@@ -219,6 +219,9 @@ func unwanted(m *jetstream.RawStreamMsg) (all []string) {
 		own["Jethook-Dead"] = `{"reason":`
 	case "deliveries": // a replay stores them in a batch
 		own["Nats-Batch-Id"], own["Nats-Batch-Sequence"] = "", ""
+		if strings.HasPrefix(m.Header.Get("Nats-Msg-Id"), "stray.") { // what was moved to the default lane
+			own["Nats-Msg-Id"] = "stray."
+		}
 	}
 	for _, name := range []string{"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"} { // NATS says where it lay
 		own[name] = ""
