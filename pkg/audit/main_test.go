@@ -94,21 +94,24 @@ func (w *world) publish(id string) event.Event {
 	return w.eventOf(streams.Message{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time, Header: raw.Header, Data: raw.Data})
 }
 
-// ackAll lets the fanout consumer have acked all that there is.
+// ackAll lets the fanout consumer have acked all that there is. The stream says
+// how much that is: a consumer learns of what was stored a moment later.
 func (w *world) ackAll() {
 	w.Helper()
-	consumer, err := w.js.Consumer(w.ctx, w.names.Events(), streams.Fanout)
+	stream, err := w.js.Stream(w.ctx, w.names.Events())
+	w.must(err)
+	consumer, err := stream.Consumer(w.ctx, streams.Fanout)
 	w.must(err)
 	for {
+		info, err := consumer.Info(w.ctx)
+		w.must(err)
+		if info.AckFloor.Stream >= stream.CachedInfo().State.LastSeq {
+			return
+		}
 		batch, err := consumer.FetchNoWait(100)
 		w.must(err)
-		n := 0
 		for m := range batch.Messages() {
 			w.must(m.DoubleAck(w.ctx))
-			n++
-		}
-		if n == 0 {
-			return
 		}
 	}
 }

@@ -199,16 +199,27 @@ func (w *world) deliveries() []delivery.Delivery {
 	return w.read(c)
 }
 
-// read takes all that a consumer has.
+// read takes all that there is for a consumer of a work queue. What the stream
+// holds says when that is: a consumer learns of what was stored a moment later.
 func (w *world) read(c jetstream.Consumer) []delivery.Delivery {
 	w.Helper()
+	stream, err := w.js.Stream(w.ctx, c.CachedInfo().Stream)
+	if err != nil {
+		w.Fatal(err)
+	}
 	var all []delivery.Delivery
 	for {
+		info, err := stream.Info(w.ctx, jetstream.WithSubjectFilter(c.CachedInfo().Config.FilterSubject))
+		if err != nil {
+			w.Fatal(err)
+		}
+		if len(info.State.Subjects) == 0 {
+			return all
+		}
 		batch, err := c.FetchNoWait(1000)
 		if err != nil {
 			w.Fatal(err)
 		}
-		n := len(all)
 		for m := range batch.Messages() {
 			_, tenant, id, err := w.names.ParseDelivery(m.Subject())
 			if err != nil {
@@ -225,9 +236,6 @@ func (w *world) read(c jetstream.Consumer) []delivery.Delivery {
 		}
 		if err := batch.Error(); err != nil {
 			w.Fatal(err)
-		}
-		if len(all) == n {
-			return all
 		}
 	}
 }
