@@ -4,8 +4,8 @@
 //
 // What is said follows from facts (an open gate, a disabled document, dead
 // letters) and from a record of what was said before, which lies in NATS and is
-// written with the facts compared again. So it matters neither which replica
-// looks, nor whether one dies while it does.
+// written before anything is said, by whoever had read the last one. So it matters
+// neither which replica looks, nor whether one dies while it does.
 //
 //	word      what is said, in the shape that receivers rely on
 //	record    what was said, and what is to be said next: pure

@@ -81,6 +81,31 @@ type Record struct {
 	Disabled time.Time `json:"disabled,omitzero"`
 	// Dead are the dead letters that are still to be told of.
 	Dead pendingDeaths `json:"dead,omitzero"`
+	// Saying are words that the record counts as said, while they are published.
+	Saying []said `json:"saying,omitempty"`
+}
+
+// said is a word with what it is known by.
+type said struct {
+	Word     Word   `json:"word"`
+	Identity string `json:"identity"`
+}
+
+func saying(words []Word) (list []said) {
+	for _, w := range words {
+		list = append(list, said{w, w.identity})
+	}
+	return list
+}
+
+// saying returns the words that somebody may have died at.
+func (r Record) saying() (words []Word) {
+	for _, s := range r.Saying {
+		w := s.Word
+		w.identity = s.Identity
+		words = append(words, w)
+	}
+	return words
 }
 
 // Step returns what is to be said now, the record once that is said, and when to

@@ -68,9 +68,9 @@ func (n *Notifier) review(ctx context.Context, name string) (err error) {
 		}
 		return n.store.forget(ctx, kv, name)
 	}
-	deaths := n.takeDeaths(name)
+	deaths, kept := n.takeDeaths(name), false
 	defer func() {
-		if err != nil {
+		if !kept {
 			n.returnDeaths(name, deaths)
 		}
 	}()
@@ -86,8 +86,9 @@ func (n *Notifier) review(ctx context.Context, name string) (err error) {
 			step = last.Step
 		}
 		next, words, look := step(n.Settings, f)
-		switch err := n.say(ctx, kv, last, next, f, words); {
-		case errors.Is(err, errOvertaken):
+		kept, err = n.say(ctx, kv, last, next, f, words)
+		switch {
+		case !kept && errors.Is(err, errOvertaken):
 			continue
 		case err != nil:
 			return err
@@ -98,25 +99,56 @@ func (n *Notifier) review(ctx context.Context, name string) (err error) {
 	return errOvertaken
 }
 
-// say publishes words, and then stores that they were said. If this replica dies
-// between, another one says the same again, which NATS drops.
-func (n *Notifier) say(ctx context.Context, kv jetstream.KeyValue, last stored, next Record, f Facts, words []Word) error {
+// say stores a record with the words that are to be said, publishes them, and stores
+// that they are said. So one replica decides what is said, and if it dies at that,
+// another one says the same again, which NATS drops. kept says that the record, with
+// the dead letters among the facts, is stored.
+func (n *Notifier) say(ctx context.Context, kv jetstream.KeyValue, last stored, next Record, f Facts, words []Word) (kept bool, err error) {
+	before := last.saying()
+	if err := n.publish(ctx, before); err != nil {
+		return false, err
+	}
+	if len(before)+len(words)+f.Deaths.Count == 0 && next.same(last.Record) {
+		return true, nil
+	}
+	next.Saying = saying(words)
+	revision, err := n.store.put(ctx, kv, f.Name, next, last.revision)
+	if err != nil {
+		return false, err
+	}
+	n.told(before)
+	if len(words) == 0 {
+		return true, nil
+	}
+	if err := n.publish(ctx, words); err != nil {
+		return true, err
+	}
+	next.Saying = nil
+	switch _, err := n.store.put(ctx, kv, f.Name, next, revision); {
+	case errors.Is(err, errOvertaken):
+		return true, nil // by one that found these words and said them too
+	case err != nil:
+		return true, err
+	}
+	n.told(words)
+	return true, nil
+}
+
+func (n *Notifier) publish(ctx context.Context, words []Word) error {
 	for _, w := range words {
 		if err := Publish(ctx, n.JetStream, n.Names, w); err != nil {
 			return err
 		}
 	}
-	if len(words) == 0 && f.Deaths.Count == 0 && next.same(last.Record) {
-		return nil
-	}
-	if err := n.store.put(ctx, kv, f.Name, next, last.revision); err != nil {
-		return err
-	}
+	return nil
+}
+
+// told counts and logs words that a record says are said.
+func (n *Notifier) told(words []Word) {
 	for _, w := range words {
 		n.Said(w.Type)
 		n.Logger.Info().Str("endpoint", w.Endpoint).Str("type", w.Type).Msg("the endpoint's owner was told")
 	}
-	return nil
 }
 
 // same reports whether two records differ in nothing that must be remembered.

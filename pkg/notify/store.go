@@ -55,25 +55,25 @@ func (s store) get(ctx context.Context, kv jetstream.KeyValue, name string) (sto
 	return r, nil
 }
 
-// put stores a record in the place of another one, unless that is not the last any
-// more: then it returns errOvertaken.
-func (s store) put(ctx context.Context, kv jetstream.KeyValue, name string, r Record, last uint64) error {
+// put stores a record in the place of another one and returns its revision, unless
+// that is not the last any more: then it returns errOvertaken.
+func (s store) put(ctx context.Context, kv jetstream.KeyValue, name string, r Record, last uint64) (revision uint64, err error) {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("encode what the owner of %s was told: %w", name, err)
+		return 0, fmt.Errorf("encode what the owner of %s was told: %w", name, err)
 	}
 	if last == 0 {
-		_, err = kv.Create(ctx, key(name), data)
+		revision, err = kv.Create(ctx, key(name), data)
 	} else {
-		_, err = kv.Update(ctx, key(name), data, last)
+		revision, err = kv.Update(ctx, key(name), data, last)
 	}
 	switch {
 	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-		return errOvertaken
+		return 0, errOvertaken
 	case err != nil:
-		return fmt.Errorf("store what the owner of %s was told: %w", name, err)
+		return 0, fmt.Errorf("store what the owner of %s was told: %w", name, err)
 	}
-	return nil
+	return revision, nil
 }
 
 // forget removes the record of an endpoint that is gone.
