@@ -102,12 +102,18 @@ func (l *load) wait() int {
 // reached waits until n events have arrived at the sink.
 func (s *sink) reached(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d events arrived", n), func() error {
-		if events, _ := s.counts(); events < n {
+	aslong(t, fmt.Sprintf("%d events arrived", n), s.arrived, func() error {
+		if events := s.arrived(); events < n {
 			return fmt.Errorf("%d have", events)
 		}
 		return nil
 	})
+}
+
+// arrived returns how many different events arrived.
+func (s *sink) arrived() int {
+	events, _ := s.counts()
+	return events
 }
 
 // settled waits until nothing is on its way any more: each event was handed out
@@ -145,7 +151,7 @@ func stored(js jetstream.JetStream, stream string) (uint64, error) {
 // everyEventArrived waits for the whole promise about n events of a load.
 func everyEventArrived(t *testing.T, js jetstream.JetStream, s *sink, prefix string, n int) (copies int) {
 	t.Helper()
-	eventually(t, "every event arrived", func() error { return s.missing(prefix, n) })
+	aslong(t, "every event arrived", s.arrived, func() error { return s.missing(prefix, n) })
 	settled(t, js)
 	_, copies = s.counts()
 	return copies

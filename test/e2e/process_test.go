@@ -27,17 +27,25 @@ const patience = 60 * time.Second
 // eventually waits until check finds nothing wrong.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
+	aslong(t, what, func() int { return 0 }, check)
+}
+
+// aslong waits until check finds nothing wrong, for as long as there is progress
+// towards it: what takes many steps takes long on a busy machine.
+func aslong(t *testing.T, what string, progress func() int, check func() error) {
+	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(patience)
-	for {
+	for before, since := progress(), time.Now(); ; {
 		err := check()
 		if err == nil {
 			return
 		}
-		select {
-		case <-ticker.C:
-		case <-deadline:
+		<-ticker.C
+		if now := progress(); now != before {
+			before, since = now, time.Now()
+		}
+		if time.Since(since) > patience {
 			t.Fatalf("%s: not within %s: %v", what, patience, err)
 		}
 	}
@@ -102,6 +110,20 @@ func start(t *testing.T, env []string, program string, args ...string) *process 
 		}
 	})
 	return p
+}
+
+// says waits until the log of a process that runs holds all that is asked for: what
+// it wrote comes through a pipe.
+func (p *process) says(parts ...string) {
+	p.t.Helper()
+	eventually(p.t, "the process says so", func() error {
+		for _, part := range parts {
+			if !strings.Contains(p.log.String(), part) {
+				return fmt.Errorf("it does not say %q", part)
+			}
+		}
+		return nil
+	})
 }
 
 // signal sends a signal to a process that runs.

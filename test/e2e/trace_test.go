@@ -197,7 +197,6 @@ func TestATraceGoesFromTheProducerToTheReceiver(t *testing.T) {
 `, far.URL), r)
 	_, js := connect(t, server.url)
 	publishTraced(t, js, "flaky", "evt-flaky", "01")
-	publishTraced(t, js, "flaky", "evt-unsampled", "00")
 	publishTraced(t, js, "refusing", "evt-dead", "01")
 
 	spans := traces.await(t, "evt-flaky", map[string]int{"process event": 1, "deliver": 1, "POST": 2})
@@ -207,6 +206,7 @@ func TestATraceGoesFromTheProducerToTheReceiver(t *testing.T) {
 	wantBelow(t, first, spanID(deliver))
 	wantBelow(t, second, spanID(deliver))
 	wantLinked(t, second, first)
+	publishTraced(t, js, "flaky", "evt-unsampled", "00") // not before: the first to come is refused
 	wantTexts(t, first, map[string]string{"http.request.method": "POST", "http.response.status_code": "408", "error.type": "408", "url.full": far.URL + "/flaky",
 		"jethook.endpoint": "acme/flaky", "jethook.attempt": "1", "jethook.outcome": "retry"})
 	wantTexts(t, second, map[string]string{"http.response.status_code": "200", "error.type": "", "jethook.attempt": "2", "jethook.outcome": "delivered"})
