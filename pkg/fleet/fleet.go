@@ -148,9 +148,9 @@ func (f *Fleet) Rank(key string) int {
 }
 
 // CountOf says how many of the live replicas serve a lane, and how many there
-// are at all when none does: it is at least 1. The limits of an endpoint are
-// shared by those that make its attempts; a share given to a replica that
-// serves other lanes only would be lost. It is as cheap as Count.
+// are at all when none does: it is at least 1. The limits of an endpoint with a lane
+// of its own are shared by those that make its attempts; a share given to a replica
+// that serves other lanes only would be lost. It is as cheap as Count.
 func (f *Fleet) CountOf(lane string) int { return len(f.ranking.Load().of(lane)) }
 
 // RankOf is Rank among the replicas that CountOf counts, for what only they

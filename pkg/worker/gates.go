@@ -38,12 +38,25 @@ func (w *Worker) gateOf(ep *endpoint.Endpoint) *gate.Gate {
 	if ep.RateLimit != nil {
 		terms.PerSecond, terms.Burst = ep.RateLimit.PerSecond, ep.RateLimit.Burst
 	}
-	if ep.Ordered { // served by one replica alone, which need not share
-		n := w.replicas.CountOf(w.home(ep).name)
-		terms.PerSecond *= float64(n)
-		terms.Burst *= n
+	home := w.home(ep)
+	// The lane's gates divide the terms among so many; not all are shared by those.
+	if n, by := w.sharing(home.name), w.attempting(ep); n != by {
+		terms.PerSecond *= float64(n) / float64(by)
+		terms.Burst = terms.Burst * n / by
+		terms.MaxInFlight = terms.MaxInFlight * n / by
 	}
-	return w.home(ep).gates.Of(ep.Name(), terms)
+	return home.gates.Of(ep.Name(), terms)
+}
+
+// attempting says how many replicas make attempts at an endpoint.
+func (w *Worker) attempting(ep *endpoint.Endpoint) int {
+	switch own := w.laneFor(ep, streams.DefaultLane); {
+	case ep.Ordered:
+		return 1
+	case own != streams.DefaultLane:
+		return w.replicas.CountOf(own)
+	}
+	return w.replicas.Count() // its events come in any lane
 }
 
 // enter asks the endpoint's gate whether an attempt may be made now. Go must be

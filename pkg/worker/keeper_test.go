@@ -16,6 +16,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
+	"jethook/pkg/gate"
 	"jethook/pkg/hold"
 	"jethook/pkg/retry"
 	"jethook/streams"
@@ -463,6 +464,46 @@ func TestLanes(t *testing.T) {
 		t.Errorf("%d deliveries went through their endpoint's lane, want 10", got)
 	}
 	r.stop()
+}
+
+// apart are two replicas of which each serves one lane.
+type apart struct{ alone }
+
+func (apart) Count() int { return 2 }
+
+// The limits of an endpoint are shared by all that make attempts at it: where
+// replicas serve different lanes, by all of them if its events come in any lane, and
+// by those that serve its lane if it has one.
+func TestLimitsWhereReplicasServeDifferentLanes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.replicas = apart{}
+	const burst = 10
+	limited := func(d *endpoint.Document) { d.RateLimit = &endpoint.RateLimit{PerSecond: 0.001, Burst: burst} }
+	w.endpoint("crm", limited)
+	w.endpoint("own", limited, func(d *endpoint.Document) { d.Lane = "bulk" })
+	w.endpoint("seq", limited, func(d *endpoint.Document) { d.Ordered = true })
+	w.lane(endpoint.Lane{ID: "bulk", Filters: []string{"acme.bulk.x"}, Weight: 1, From: 1})
+	for _, c := range []struct {
+		lane string
+		want map[string]int
+	}{
+		{streams.DefaultLane, map[string]int{"crm": burst / 2, "seq": burst}},
+		{"bulk", map[string]int{"crm": burst / 2, "own": burst, "seq": burst}},
+	} {
+		r := w.begin(w.js, 8, time.Second, func(worker *Worker) { worker.serve = []string{c.lane} })
+		w.until("its lane runs", func() bool { return r.lane(c.lane) != nil && r.Running() })
+		for id, want := range c.want {
+			got := 0
+			for g, leave := r.enter(w.endpoints.Get("acme", id)); leave == gate.Go; g, leave = r.enter(w.endpoints.Get("acme", id)) {
+				g.Done(gate.Vital{Fault: gate.Alive})
+				got++
+			}
+			if got != want {
+				t.Errorf("the replica that serves lane %s lets %d attempts at %s go at once, want %d", c.lane, got, id, want)
+			}
+		}
+	}
 }
 
 // A lane that is removed is drained and then gone, and what was in it arrives.

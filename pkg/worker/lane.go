@@ -26,8 +26,8 @@ type lane struct {
 }
 
 func (w *Worker) newLane(name string, events bool) *lane {
-	replicas := func() int { return w.replicas.CountOf(name) }
-	l := &lane{name: name, pool: newPool(w.maxInFlight), gates: gate.NewSet(w.maxInFlight, replicas), tenants: newTenants(w.tenantRate, replicas)}
+	sharing := func() int { return w.sharing(name) }
+	l := &lane{name: name, pool: newPool(w.maxInFlight), gates: gate.NewSet(w.maxInFlight, sharing), tenants: newTenants(w.tenantRate, sharing)}
 	l.deliver = w.consumer(l, w.names.Deliveries(), streams.DeliverOf(name), w.delivery)
 	l.consumers = append(l.consumers, l.deliver)
 	if events {
@@ -36,6 +36,16 @@ func (w *Worker) newLane(name string, events bool) *lane {
 		l.consumers = append(l.consumers, l.fanout)
 	}
 	return l
+}
+
+// sharing says how many replicas share the limits of what is at home in a lane of
+// this replica: those that serve it, and all where endpoints without a lane of their
+// own are at home, since their events come in any lane.
+func (w *Worker) sharing(lane string) int {
+	if lane == streams.DefaultLane || !w.serves(streams.DefaultLane) {
+		return w.replicas.Count()
+	}
+	return w.replicas.CountOf(lane)
 }
 
 func (l *lane) resize(slots int) {
