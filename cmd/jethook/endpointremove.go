@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"jethook/pkg/attempt"
@@ -66,6 +67,11 @@ func (c *endpointRemoveCmd) Run(ctx context.Context, a *app) error {
 			fmt.Fprintf(a.Out, "  the replicas make dead letters (endpoint_deleted) of what waits: %s\n", deliveries(n))
 		}
 		a.awaitReplicas(ctx, client)
+		// Left until it is due, what is scheduled would find an endpoint that was made
+		// anew under this name. Now nobody attempts it any more.
+		if _, err := hold.NewStore(client.JS, client.Names).Hurry(ctx, d.Tenant, d.ID); err != nil {
+			return fmt.Errorf("the endpoint is removed, but what is scheduled for it becomes dead letters only when it is due: %w", err)
+		}
 		return nil
 	})
 }
@@ -104,7 +110,8 @@ func (c *endpointRemoveCmd) decide(a *app, n uint64) (discard bool, err error) {
 }
 
 const (
-	// discardTime bounds for how long deliveries are discarded that still come.
+	// discardTime bounds for how long deliveries are discarded that still come, once
+	// none are brought any more that waited in order.
 	discardTime = 5 * time.Second
 	// discardQuiet is how long none must have come. Attempts that were under way
 	// may still end in a retry.
@@ -135,8 +142,9 @@ func (x *discarding) run(ctx context.Context) error {
 		return err
 	}
 	x.app.awaitReplicas(ctx, x.client)
+	var ordered uint64
 	if err = x.account(ctx); err == nil {
-		err = x.untilQuiet(ctx)
+		ordered, err = x.untilQuiet(ctx)
 	}
 	if err == nil {
 		err = x.store.Remove(ctx, name)
@@ -159,36 +167,42 @@ func (x *discarding) run(ctx context.Context) error {
 		return x.explain(err, "what is left becomes dead letters")
 	}
 	fmt.Fprintf(x.app.Out, "%s discarded\n", deliveries(x.total))
+	if ordered > 0 {
+		return fmt.Errorf("%s more wait in order, and no replica moves them: they become dead letters (endpoint_deleted)", deliveries(ordered))
+	}
 	return nil
 }
 
-// untilQuiet discards until nothing comes any more and no event waits in order, or
-// its time is over.
-func (x *discarding) untilQuiet(ctx context.Context) error {
+// untilQuiet discards until nothing comes any more and no event waits in order. What
+// waits in order the replicas bring, as long as that takes; what comes beside it has
+// its time. It returns how many events wait in order still when none are brought.
+func (x *discarding) untilQuiet(ctx context.Context) (ordered uint64, err error) {
 	every := time.NewTicker(discardEvery)
 	defer every.Stop()
-	began := time.Now()
+	began := time.Now() // or since when no more are brought
 	last := began
+	fewest := uint64(math.MaxUint64)
 	for time.Since(began) < discardTime && time.Since(last) < discardQuiet {
 		n, err := x.once(ctx)
 		if err == nil && x.endpoint.Ordered {
-			var more uint64
-			more, err = x.client.pending(ctx, x.client.Names.Events(), streams.OrderedOf(x.endpoint.Tenant, x.endpoint.ID))
-			n += more
+			ordered, err = x.client.pending(ctx, x.client.Names.Events(), streams.OrderedOf(x.endpoint.Tenant, x.endpoint.ID))
 		}
 		if err != nil {
-			return err
+			return ordered, err
 		}
-		if n > 0 {
+		if n+ordered > 0 {
 			last = time.Now()
+		}
+		if ordered < fewest {
+			fewest, began = ordered, time.Now()
 		}
 		select {
 		case <-ctx.Done():
-			return errors.New("interrupted")
+			return ordered, errors.New("interrupted")
 		case <-every.C:
 		}
 	}
-	return nil
+	return ordered, nil
 }
 
 // account keeps that what is missing was discarded, before it is.

@@ -152,6 +152,61 @@ func TestDiscardTakesWhatWaitsInOrder(t *testing.T) {
 	contains(t, out.String(), "acme/seq removed\n4 deliveries discarded\n")
 }
 
+// However long it takes the replicas to bring what waits in order, none of it becomes
+// a dead letter as long as they bring more.
+func TestDiscardWaitsForWhatWaitsInOrder(t *testing.T) {
+	t.Parallel()
+	w := startStates(t)
+	out, errs := &demoOutput{}, &demoOutput{}
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/seq", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs})
+	}()
+	events, err := w.js.Stream(w.ctx, w.names.Events())
+	w.must(err)
+	const waiting, step = 4, discardTime * 2 / 5
+	for i := range waiting {
+		select {
+		case exit := <-ended:
+			t.Fatalf("it ended with exit code %d while events wait in order", exit)
+		case <-time.After(step): // altogether longer than what comes beside it has
+		}
+		w.held(1, "acme/seq", 0)
+		w.must(events.Purge(w.ctx, jetstream.WithPurgeSequence(uint64(i+2)))) // one waits in order no more
+	}
+	if exit := <-ended; exit != exitDone || errs.String() != "" {
+		t.Errorf("exit code %d: %s", exit, errs)
+	}
+	contains(t, out.String(), "acme/seq removed\n4 deliveries discarded\n")
+}
+
+func TestDiscardSaysWhatItLeaves(t *testing.T) {
+	t.Parallel()
+	w := startStates(t) // without a replica, which would bring what waits in order
+	_, stderr := w.run(exitFailed, "endpoint", "remove", "acme/seq", "--waiting", "discard")
+	contains(t, stderr, "4 deliveries more wait in order", "endpoint_deleted")
+	if w.exists("acme/seq") {
+		t.Error("it is still there")
+	}
+}
+
+// What is scheduled does not wait for an endpoint that is made anew.
+func TestRemoveBringsWhatIsScheduled(t *testing.T) {
+	w := startStates(t)
+	scheduled := w.names.Scheduled("acme", "held", "evt_1", "e1")
+	w.lies(2, "acme/held", scheduled, 0)
+	w.run(exitDone, "endpoint", "remove", "acme/held", "--yes")
+	stream, err := w.js.Stream(w.ctx, w.names.Deliveries())
+	w.must(err)
+	for subject, want := range map[string]uint64{scheduled: 0, w.names.Delivery("default", "acme", "held"): 2} {
+		info, err := stream.Info(w.ctx, jetstream.WithSubjectFilter(subject))
+		w.must(err)
+		if n := info.State.Subjects[subject]; n != want {
+			t.Errorf("%d lie under %s, want %d", n, subject, want)
+		}
+	}
+}
+
 func TestABrokenEndpointCanBeRemoved(t *testing.T) {
 	for _, what := range []string{waitingDeadLetter, waitingDiscard} {
 		w := startWorld(t)
