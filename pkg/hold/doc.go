@@ -3,6 +3,6 @@
 // interrupted at any moment, repeats some of them at worst and loses none.
 //
 // A Store makes the messages that hold deliveries, counts, reads and removes
-// them. A Feed hands them out again, for all replicas together. Late finds
-// those among them whose time runs out first.
+// them, and hurries what is scheduled. A Feed hands them out again, for all replicas
+// together. Late finds those among them whose time runs out first.
 package hold
