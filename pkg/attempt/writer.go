@@ -34,10 +34,15 @@ const (
 	enough = 512 << 10
 	// mostBytes bounds what is gathered while NATS does not take it: attempts wait.
 	mostBytes = 16 << 20
-	// patience is how long acks wait for NATS to store what they wait for. What it
-	// does not take by then is lost, and counted: no delivery depends on it. It is
-	// well below the consumers' AckWait.
-	patience = 8 * time.Second
+	// patience is how long acks wait for NATS to store what they wait for, however
+	// many batches are before it: no delivery depends on the log. A message may have
+	// been in hand for four seconds since it was last kept alive, and consumers hand
+	// it out again after ten.
+	patience = 4 * time.Second
+	// keepFor is how long it is tried to store a batch: what NATS does not take by
+	// then is lost, and counted. It is below the stream's duplicate window, within
+	// which to try again is harmless.
+	keepFor = time.Minute
 	// lineBytes is about the most that a message of the stream has: NATS takes a
 	// megabyte by default, and one more line may come.
 	lineBytes = 640 << 10
@@ -55,8 +60,11 @@ type Options struct {
 	Names     streams.Names
 	Level     Level  // empty is All
 	Replica   string // named in each record
-	Counter   Counter
-	Logger    zerolog.Logger
+	// Restore makes the stream again where somebody deleted it. Nil leaves that to
+	// others.
+	Restore func(context.Context) error
+	Counter Counter
+	Logger  zerolog.Logger
 }
 
 // Writer writes the log of one replica. A nil one writes nothing, and lets nothing
@@ -70,10 +78,14 @@ type Writer struct {
 	spare   *batch        // empty
 	filled  chan struct{} // of capacity 1: next is not empty any more, or large
 	barrier chan struct{} // of capacity 1: do not gather any longer
-	missing bool          // the last batch was lost: acks do not wait
-	single  bool          // the stream takes no batches; of the goroutine that stores
-	logged  time.Time     // when it was last said that something was lost; likewise
+	missing bool          // NATS does not store what was kept: acks do not wait
 	stopped chan struct{} // closed when run has ended
+
+	// Of the goroutine that stores.
+	send     func(context.Context, []message) error
+	single   bool      // the stream takes no batches
+	logged   time.Time // when it was last said that something is not stored
+	restored time.Time // when it was last tried to make the stream again
 }
 
 // batch is what is stored together.
@@ -82,7 +94,8 @@ type batch struct {
 	ledger  [parts][]byte
 	lines   int
 	bytes   int
-	after   []func() // called when it is stored
+	after   []func()  // called when it is stored
+	since   time.Time // when the first of these began to wait
 }
 
 func newBatch() *batch { return &batch{records: make(map[string][]byte)} }
@@ -110,8 +123,7 @@ func (b *batch) reset() {
 	for i := range b.ledger {
 		b.ledger[i] = b.ledger[i][:0]
 	}
-	clear(b.after)
-	b.after, b.lines, b.bytes = b.after[:0], 0, 0
+	b.since, b.lines, b.bytes = time.Time{}, 0, 0
 }
 
 // NewWriter returns a writer that gathers, and stores what it gathered once it
@@ -125,6 +137,7 @@ func NewWriter(o Options) *Writer {
 	}
 	w := &Writer{o: o, next: newBatch(), spare: newBatch(), filled: make(chan struct{}, 1), barrier: make(chan struct{}, 1), stopped: make(chan struct{})}
 	w.room = sync.NewCond(&w.mu)
+	w.send = w.publish
 	return w
 }
 
@@ -204,13 +217,15 @@ func (w *Writer) add(lines func(*batch)) {
 	}
 }
 
-// After calls do when all that was kept before is stored, or given up.
+// After calls do when all that was kept before is stored, or NATS takes too long
+// to store it.
 func (w *Writer) After(do func()) {
 	if w != nil {
 		w.mu.Lock()
 		if !w.missing {
 			w.next.after = append(w.next.after, do)
 			if len(w.next.after) == 1 {
+				w.next.since = time.Now()
 				signal(w.filled)
 			}
 			w.mu.Unlock()
@@ -222,7 +237,7 @@ func (w *Writer) After(do func()) {
 }
 
 // Flush stores what was kept, without gathering any more, and returns when that
-// is done or given up, or ctx ends.
+// is done, NATS takes too long, or ctx ends.
 func (w *Writer) Flush(ctx context.Context) {
 	if w == nil {
 		return
@@ -252,9 +267,9 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 	defer close(w.stopped)
 	for w.gather(ctx) {
-		w.store(w.take(), patience)
+		w.store(ctx, w.take())
 	}
-	w.store(w.take(), tryFor) // a stop has no time for more
+	w.store(ctx, w.take())
 }
 
 // gather waits until something is to be stored. It reports false when ctx ends.
@@ -300,25 +315,23 @@ func (w *Writer) take() *batch {
 	return b
 }
 
-// store stores a batch, or gives it up after a time.
-func (w *Writer) store(b *batch, within time.Duration) {
+// store stores a batch, or gives it up after a time. Acks do not wait for as long.
+func (w *Writer) store(ctx context.Context, b *batch) {
 	var err error
 	if b.lines > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), within)
-		err = w.publish(ctx, b.messages(w.o.Names))
-		cancel()
+		err = w.patiently(b, func() error {
+			ctx, cancel := within(ctx, keepFor)
+			defer cancel()
+			return w.send(ctx, b.messages(w.o.Names))
+		})
 	}
-	w.mu.Lock()
-	w.missing = err != nil
-	w.room.Broadcast()
-	w.mu.Unlock()
-	for _, do := range b.after {
-		do()
-	}
-	w.tell(b.lines, err)
+	w.letGo(b, err != nil && !hopeless(err))
 	if err == nil {
+		w.o.Counter.AttemptsLogged(b.lines)
 		b.reset()
 	} else {
+		w.o.Counter.AttemptsLost(b.lines)
+		w.complain(err)
 		b = newBatch() // the client may try to send this one still
 	}
 	w.mu.Lock()
@@ -326,17 +339,62 @@ func (w *Writer) store(b *batch, within time.Duration) {
 	w.mu.Unlock()
 }
 
-// tell counts what was stored or lost.
-func (w *Writer) tell(lines int, err error) {
-	if err == nil {
-		w.o.Counter.AttemptsLogged(lines)
-		return
+// patiently stores a batch, and lets acks go when that takes too long.
+func (w *Writer) patiently(b *batch, store func() error) error {
+	wait := patience
+	if !b.since.IsZero() { // some waited while the batch before was being stored
+		wait -= time.Since(b.since)
 	}
-	w.o.Counter.AttemptsLost(lines)
+	late := make(chan struct{})
+	timer := time.AfterFunc(wait, func() { defer close(late); w.letGo(b, true) })
+	err := store()
+	if !timer.Stop() {
+		<-late
+	}
+	return err
+}
+
+// letGo lets the acks go that wait for a batch. While NATS stores nothing, those
+// that wait for the next one go too: they would wait for as long again.
+func (w *Writer) letGo(b *batch, missing bool) {
+	w.mu.Lock()
+	w.missing = missing
+	after := b.after
+	if missing {
+		after = append(after, w.next.after...)
+		w.next.after, w.next.since = nil, time.Time{}
+	}
+	w.room.Broadcast()
+	w.mu.Unlock()
+	for _, do := range after {
+		do()
+	}
+	clear(after)
+	b.after = after[:0]
+}
+
+// within returns a context that ends after a time, and tryFor after ctx at the
+// latest: a stop has no time for more.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(tryFor)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-bounded.Done():
+		}
+	})
+	return bounded, func() { stop(); cancel() }
+}
+
+// complain says that something is not stored, and not too often.
+func (w *Writer) complain(err error) {
 	if time.Since(w.logged) > time.Minute {
 		w.logged = time.Now()
-		w.o.Logger.Warn().Err(err).Int("lines", lines).
-			Msg("NATS does not store the attempt log; what is lost is missing there, and deliveries go on")
+		w.o.Logger.Warn().Err(err).
+			Msg("NATS does not store the attempt log; deliveries go on, and what it does not take within a minute is missing there")
 	}
 }
 
