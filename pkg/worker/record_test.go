@@ -1,10 +1,17 @@
 package worker
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/attempt"
+	"jethook/pkg/delivery"
+	"jethook/streams"
 )
 
 // A log that cannot be stored makes no attempt twice: acks wait for less than it
@@ -46,4 +53,37 @@ func TestNoSecondAttemptWithoutTheLog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// That an ordered endpoint's event died is in the ledger before it is acked, of
+// events that fail and of those that are left when the endpoint is removed.
+func TestOrderedDeadAreLoggedBeforeTheAck(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, skips)
+	w.answer(status(400))
+	ledger := attempt.NewStore(w.js, w.names)
+	acked := func(i int, seq uint64, reason delivery.Reason) {
+		t.Helper()
+		w.until("it is acked", func() bool {
+			c, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
+			return errors.Is(err, jetstream.ErrConsumerNotFound) || err == nil && c.CachedInfo().AckFloor.Stream >= seq
+		})
+		for e, err := range ledger.Event(w.ctx, fmt.Sprintf("evt_%d", i), time.Time{}) {
+			w.must(err)
+			if e.Dead == reason {
+				return
+			}
+		}
+		t.Errorf("event %d is acked, and the ledger does not say that it is dead (%s)", i, reason)
+	}
+	r := w.run(4, time.Second)
+	for i := range 10 {
+		acked(i, w.publish("order.created", fmt.Sprintf("evt_%d", i), "body"), delivery.Rejected)
+	}
+	w.endpoint("crm", inOrderOf, skips, whilePaused)
+	seq := w.publish("order.created", "evt_10", "body")
+	w.inHand(r)
+	w.remove("crm")
+	acked(10, seq, delivery.EndpointDeleted)
 }
