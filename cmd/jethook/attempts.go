@@ -65,6 +65,7 @@ func (c *attemptsCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer client.Close()
 	store := attempt.NewStore(client.JS, client.Names)
+	defer a.noteUnreadable(store)
 	if c.Follow {
 		return store.Follow(ctx, f, func(r attempt.Record) error {
 			if c.JSON {
@@ -72,7 +73,7 @@ func (c *attemptsCmd) Run(ctx context.Context, a *app) error {
 			}
 			fmt.Fprintln(a.Out, a.attemptLine(r))
 			return nil
-		})
+		}, a.waits)
 	}
 	t := a.table("At", "Endpoint", "Event", "Type", "Attempt", "Outcome", "Answer", "Took")
 	n := 0
@@ -97,6 +98,26 @@ func (c *attemptsCmd) Run(ctx context.Context, a *app) error {
 		t.Render()
 	}
 	return nil
+}
+
+// waits says that what is followed cannot be read for now, and why, or can be again.
+func (a *app) waits(cause error) {
+	if cause == nil {
+		fmt.Fprintln(a.Err, "the attempt log can be read again")
+		return
+	}
+	fmt.Fprintf(a.Err, "the attempt log cannot be read for now, trying on: %s\n", plain(cause.Error()))
+}
+
+// noteUnreadable says how many lines are missing in what was shown.
+func (a *app) noteUnreadable(store *attempt.Store) {
+	switch n := store.Unreadable(); n {
+	case 0:
+	case 1:
+		fmt.Fprintln(a.Err, "1 line of the attempt log cannot be read and is left out")
+	default:
+		fmt.Fprintf(a.Err, "%d lines of the attempt log cannot be read and are left out\n", n)
+	}
 }
 
 func since(t time.Time) string {
