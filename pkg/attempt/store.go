@@ -93,13 +93,23 @@ var ErrUnreadable = errors.New("a line cannot be read")
 // read it goes on with the next, for whoever goes on.
 func Entries(m streams.Message) iter.Seq2[Entry, error] { return decode(m, decodeEntry) }
 
+// ErrNoStream is the error where there is no stream of the attempt log.
+var ErrNoStream = errors.New("there is no stream")
+
 // Discard keeps that an operator discards all that waits for an endpoint.
 func (s *Store) Discard(ctx context.Context, tenant, endpoint string) error {
 	line, err := json.Marshal(Entry{Tenant: tenant, Endpoint: endpoint, At: time.Now().UTC(), Discarded: true})
 	if err != nil {
 		return fmt.Errorf("encode a line of the ledger: %w", err)
 	}
-	if _, err := s.js.Publish(ctx, s.names.Ledger("0"), append(line, '\n')); err != nil {
+	_, err = s.js.Publish(ctx, s.names.Ledger("0"), append(line, '\n'))
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		// There is no stream, or it has no leader for now.
+		if _, missing := s.js.Stream(ctx, s.names.Attempts()); missing != nil {
+			err = missing
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("keep in the ledger what is discarded: %w", s.explain(err))
 	}
 	return nil
@@ -141,8 +151,11 @@ func readable[T any](s *Store, m streams.Message, line func([]byte) (T, error)) 
 }
 
 func (s *Store) explain(err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("there is no stream %s: run `jethook serve` or `jethook streams apply` first", s.names.Attempts())
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w %s: run `jethook serve` or `jethook streams apply` first", ErrNoStream, s.names.Attempts())
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("stream %s: %w: it has no leader for now, so try again", s.names.Attempts(), err)
 	}
 	return err
 }
