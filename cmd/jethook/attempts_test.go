@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -188,6 +189,18 @@ func TestAttemptsFollow(t *testing.T) {
 		t.Errorf("%d lines: %q", len(lines), lines)
 	}
 	contains(t, out.String(), "\x1b[33mretry", "\x1b[32mdelivered", "evt_1", "evt_2")
+}
+
+// Whoever follows is told when that has to wait, and when it goes on.
+func TestFollowersAreTold(t *testing.T) {
+	var errs bytes.Buffer
+	a := &app{Err: &errs}
+	a.waits(errors.New("no \x1b[31manswer"))
+	a.waits(nil)
+	lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `trying on: no \x1b[31manswer`) || !strings.Contains(lines[1], "can be read again") {
+		t.Errorf("told %q", lines)
+	}
 }
 
 func TestEventShow(t *testing.T) {

@@ -2,7 +2,6 @@ package attempt
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -43,9 +42,6 @@ const (
 	// then is lost, and counted. It is below the stream's duplicate window, within
 	// which to try again is harmless.
 	keepFor = time.Minute
-	// lineBytes is about the most that a message of the stream has: NATS takes a
-	// megabyte by default, and one more line may come.
-	lineBytes = 640 << 10
 )
 
 // Counter counts records that were stored, and those that were lost.
@@ -86,44 +82,6 @@ type Writer struct {
 	single   bool      // the stream takes no batches
 	logged   time.Time // when it was last said that something is not stored
 	restored time.Time // when it was last tried to make the stream again
-}
-
-// batch is what is stored together.
-type batch struct {
-	records map[string][]byte // lines for each endpoint, by subject
-	ledger  [parts][]byte
-	lines   int
-	bytes   int
-	after   []func()  // called when it is stored
-	since   time.Time // when the first of these began to wait
-}
-
-func newBatch() *batch { return &batch{records: make(map[string][]byte)} }
-
-// mostKept is up to how many endpoints' buffers are kept to be filled again, and
-// mostKeptBytes how large each may be.
-const (
-	mostKept      = 256
-	mostKeptBytes = 1 << 20
-)
-
-// reset empties a batch that was stored. Its buffers stay: to let them grow anew
-// each time costs as much as to fill them.
-func (b *batch) reset() {
-	if len(b.records) > mostKept {
-		clear(b.records)
-	}
-	for subject, lines := range b.records {
-		if len(lines) == 0 || cap(lines) > mostKeptBytes { // nobody has come for a while
-			delete(b.records, subject)
-			continue
-		}
-		b.records[subject] = lines[:0]
-	}
-	for i := range b.ledger {
-		b.ledger[i] = b.ledger[i][:0]
-	}
-	b.since, b.lines, b.bytes = time.Time{}, 0, 0
 }
 
 // NewWriter returns a writer that gathers, and stores what it gathered once it
@@ -188,14 +146,6 @@ func (w *Writer) Dead(d *delivery.Delivery, reason delivery.Reason) {
 	w.add(func(b *batch) {
 		b.note(d.Event.ID, func(part []byte) []byte { return appendDead(part, d, reason, now) })
 	})
-}
-
-func (b *batch) note(eventID string, line func([]byte) []byte) {
-	part := &b.ledger[Part(eventID)]
-	before := len(*part)
-	*part = line(*part)
-	b.bytes += len(*part) - before
-	b.lines++
 }
 
 // add adds to what is stored next, and waits for room. While NATS stores nothing,
@@ -396,40 +346,4 @@ func (w *Writer) complain(err error) {
 		w.o.Logger.Warn().Err(err).
 			Msg("NATS does not store the attempt log; deliveries go on, and what it does not take within a minute is missing there")
 	}
-}
-
-// message is one message of a batch.
-type message struct {
-	subject string
-	data    []byte
-}
-
-// messages returns a batch as messages that NATS takes.
-func (b *batch) messages(n streams.Names) (all []message) {
-	for subject, lines := range b.records {
-		if len(lines) > 0 {
-			all = appendSplit(all, subject, lines)
-		}
-	}
-	for i, lines := range b.ledger {
-		if len(lines) > 0 {
-			all = appendSplit(all, n.Ledger(strconv.Itoa(i)), lines)
-		}
-	}
-	return all
-}
-
-// appendSplit divides lines among as many messages as it takes.
-func appendSplit(all []message, subject string, lines []byte) []message {
-	for len(lines) > lineBytes {
-		end := lineBytes
-		for end > 0 && lines[end-1] != '\n' {
-			end--
-		}
-		if end == 0 { // a line of its own, which no writer here makes
-			break
-		}
-		all, lines = append(all, message{subject, lines[:end]}), lines[end:]
-	}
-	return append(all, message{subject, lines})
 }

@@ -180,8 +180,15 @@ func TestDeliveriesGoOnWithoutTheLog(t *testing.T) {
 	topology := w.topology()
 	_, err := topology.Ensure(w.ctx, w.js)
 	w.must(err)
-	for w.count.logged.Load() == 0 {
-		kept()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for w.count.logged.Load() == 0 { // not faster than it is stored: what there is no room for is lost
+		select {
+		case <-ticker.C:
+			kept()
+		case <-w.ctx.Done():
+			t.Fatal("nothing is stored again")
+		}
 	}
 	log.Attempt(attempted(2, "crm", 200, time.Now()))
 	log.Flush(w.ctx)
