@@ -112,6 +112,9 @@ func (r Read) page(ctx context.Context, js jetstream.JetStream) (page []Message,
 			return page, err
 		}
 		if m.Header.Get("Nats-Last-Sequence") != previous {
+			if len(page) == 0 {
+				return nil, errNoAnswer // an empty page would mean that there is none
+			}
 			return page, nil // one was lost on the way: the next page begins with it
 		}
 		previous = strconv.FormatUint(m.Sequence, 10)

@@ -2,10 +2,13 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -80,6 +83,78 @@ func TestRead(t *testing.T) {
 			t.Errorf("got %+v, %v", m, err)
 		}
 		break // which ends it
+	}
+}
+
+// losing returns another way to JetStream, on which messages that are read get lost when
+// lost says so; it counts them from 1.
+func losing(t *testing.T, js jetstream.JetStream, lost func(n int) bool) jetstream.JetStream {
+	t.Helper()
+	nc := js.Conn()
+	n := 0
+	prefix := nats.NewInbox()
+	_, err := nc.Subscribe(prefix+".>", func(ask *nats.Msg) {
+		inbox := nc.NewInbox()
+		answers, err := nc.Subscribe(inbox, func(m *nats.Msg) {
+			if m.Header.Get(jetstream.SequenceHeader) != "" {
+				if n++; lost(n) {
+					return
+				}
+			}
+			m.Subject = ask.Reply
+			if err := nc.PublishMsg(m); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { _ = answers.Unsubscribe() })
+		if err := nc.PublishRequest("$JS.API."+strings.TrimPrefix(ask.Subject, prefix+"."), inbox, ask.Data); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, err := jetstream.NewWithAPIPrefix(nc, prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return way
+}
+
+// Whichever message is lost on the way, the first of a page as well as any other, it
+// is asked for again. One that is lost again and again is an error, and no end.
+func TestReadAsksAgainForWhatWasLost(t *testing.T) {
+	js := connect(t, startServer(t))
+	ctx := testContext(t)
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"a"}, AllowDirect: true, Storage: jetstream.MemoryStorage}); err != nil {
+		t.Fatal(err)
+	}
+	const n = 7
+	for range n {
+		if _, err := js.Publish(ctx, "a", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := Read{Stream: "S", Filter: "a", most: 3}
+	for k := 1; k <= n; k++ {
+		got := readAll(t, losing(t, js, func(i int) bool { return i == k }), r)
+		if fmt.Sprint(got) != "[1 2 3 4 5 6 7]" {
+			t.Errorf("message %d was lost, and %v are read", k, got)
+		}
+	}
+	var got []uint64
+	var failed error
+	for m, err := range r.All(ctx, losing(t, js, func(i int) bool { return i > 3 && (i-4)%3 == 0 })) {
+		if failed = err; err == nil {
+			got = append(got, m.Seq)
+		}
+	}
+	if fmt.Sprint(got) != "[1 2 3]" || !errors.Is(failed, errNoAnswer) {
+		t.Errorf("the fourth is always lost: %v are read, then %v", got, failed)
 	}
 }
 

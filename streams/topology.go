@@ -100,14 +100,17 @@ func (t Topology) Names() []string {
 }
 
 // Bucket returns the topology of one bucket alone.
-func (t Topology) Bucket(name string) Topology {
-	var bucket Topology
+func (t Topology) Bucket(name string) Topology { return t.Stream("KV_" + name) }
+
+// Stream returns the topology of one stream alone, without consumers.
+func (t Topology) Stream(name string) Topology {
+	var alone Topology
 	for _, s := range t.Streams {
-		if s.Name == "KV_"+name {
-			bucket.Streams = append(bucket.Streams, s)
+		if s.Name == name {
+			alone.Streams = append(alone.Streams, s)
 		}
 	}
-	return bucket
+	return alone
 }
 
 // From returns the topology with a consumer that begins behind a sequence, for

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/attempt"
+	"jethook/pkg/deadletter"
 	"jethook/pkg/delivery"
 	"jethook/pkg/event"
 	"jethook/streams"
@@ -72,9 +76,99 @@ func TestAttempts(t *testing.T) {
 	for _, bad := range [][]string{
 		{"--endpoint", "crm"}, {"--endpoint", "acme/crm", "--tenant", "other"}, {"--type", "a..b"}, {"--follow", "--until", "1h"},
 		{"--since", "1h", "--until", "2h"}, {"--limit", "-1"}, {"--tenant", "ACME"},
+		{"--newest", "-1"}, {"--newest", "1", "--limit", "1"}, {"--newest", "1", "--follow"},
 	} {
 		w.run(exitUsage, append([]string{"attempts"}, bad...)...)
 	}
+}
+
+// An event's type is whatever NATS lets through as a subject: a terminal gets it
+// escaped.
+func TestTypesAreEscaped(t *testing.T) {
+	w := startWorld(t)
+	log, flush := w.log()
+	e := w.published("evt_1", "{}")
+	e.Type = "order.\x1b[31mred\a"
+	log.Attempt(madeOf(e, "crm", failure))
+	flush()
+	dead := delivery.New(e, "crm")
+	m, err := deadletter.NewWriter(w.names, w.js.Conn().MaxPayload).Letter(&dead, "https://crm.example.com/", delivery.Rejected, time.Now())
+	w.must(err)
+	_, err = w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	const escaped = `order.\x1b[31mred\a`
+	for _, command := range [][]string{{"attempts"}, {"attempts", "--follow", "--since", "1h", "--limit", "1"}, {"dlq", "list"}} {
+		out, _ := w.run(exitDone, command...) // which fails at control codes
+		contains(t, out, escaped)
+	}
+}
+
+// An event is found by the id that it was published with, too.
+func TestAttemptsByPublishedID(t *testing.T) {
+	w := startWorld(t)
+	log, flush := w.log()
+	e := w.published("order:42/1", "{}")
+	e.ID = event.IDOf("order:42/1")
+	log.Attempt(madeOf(e, "crm", failure))
+	flush()
+	for _, id := range []string{"order:42/1", e.ID} {
+		out, _ := w.run(exitDone, "attempts", "--event", id)
+		contains(t, out, e.ID, "acme/crm")
+	}
+}
+
+func TestAttemptsNewest(t *testing.T) {
+	w := startWorld(t)
+	log, flush := w.log()
+	for i := range 5 {
+		log.Attempt(madeOf(w.published(fmt.Sprintf("evt_%d", i), "{}"), "crm", failure))
+	}
+	flush()
+	for n, want := range map[string][]string{"1": {"evt_4"}, "3": {"evt_2", "evt_3", "evt_4"}, "7": {"evt_0", "evt_1", "evt_2", "evt_3", "evt_4"}} {
+		out, _ := w.run(exitDone, "attempts", "--newest", n, "--json")
+		var got []string
+		for line := range strings.Lines(out) {
+			var r attempt.Record
+			w.must(json.Unmarshal([]byte(line), &r))
+			got = append(got, r.EventID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the newest %s are %v", n, got)
+		}
+	}
+}
+
+// Without --since an hour is shown: the last one, or the one before --until.
+func TestAttemptsOfAnHour(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		flags attemptsCmd
+		since time.Time
+	}{
+		"nothing is said": {attemptsCmd{}, now.Add(-time.Hour)},
+		"until":           {attemptsCmd{Until: when{now.Add(-2 * time.Hour)}}, now.Add(-3 * time.Hour)},
+		"since":           {attemptsCmd{Since: when{now.Add(-5 * time.Hour)}}, now.Add(-5 * time.Hour)},
+		"both":            {attemptsCmd{Since: when{now.Add(-5 * time.Hour)}, Until: when{now.Add(-2 * time.Hour)}}, now.Add(-5 * time.Hour)},
+		"follow":          {attemptsCmd{Follow: true}, time.Time{}},
+	} {
+		f, err := c.flags.filter()
+		if err != nil || f.Since.Sub(c.since).Abs() > time.Minute {
+			t.Errorf("%s: since %s, %v; want %s", name, f.Since, err, c.since)
+		}
+	}
+}
+
+// What cannot be read in the log is said, and hides nothing else.
+func TestAttemptsSaysWhatCannotBeRead(t *testing.T) {
+	w := startWorld(t)
+	log, flush := w.log()
+	_, err := w.js.Publish(w.ctx, w.names.Attempt("acme", "crm"), []byte("garbage\n{\n"))
+	w.must(err)
+	log.Attempt(madeOf(w.published("evt_1", "{}"), "crm", failure))
+	flush()
+	out, errs := w.run(exitDone, "attempts")
+	contains(t, out, "evt_1")
+	contains(t, errs, "2 lines of the attempt log cannot be read")
 }
 
 // Whoever follows sees attempts as they are made, in colour on a terminal.
@@ -95,6 +189,18 @@ func TestAttemptsFollow(t *testing.T) {
 		t.Errorf("%d lines: %q", len(lines), lines)
 	}
 	contains(t, out.String(), "\x1b[33mretry", "\x1b[32mdelivered", "evt_1", "evt_2")
+}
+
+// Whoever follows is told when that has to wait, and when it goes on.
+func TestFollowersAreTold(t *testing.T) {
+	var errs bytes.Buffer
+	a := &app{Err: &errs}
+	a.waits(errors.New("no \x1b[31manswer"))
+	a.waits(nil)
+	lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `trying on: no \x1b[31manswer`) || !strings.Contains(lines[1], "can be read again") {
+		t.Errorf("told %q", lines)
+	}
 }
 
 func TestEventShow(t *testing.T) {

@@ -92,13 +92,12 @@ type dlqListCmd struct {
 // Run lists dead letters.
 func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
 	return a.withLetters(ctx, c.filterFlags, func(_ *client, store *deadletter.Store, f deadletter.Filter) error {
-		t := a.table("Seq", "Dead at", "Reason", "Endpoint", "Type", "Event", "Attempts", "Last")
-		n := 0
+		t := a.longTable("Seq", "Dead at", "Reason", "Endpoint", "Type", "Event", "Attempts", "Last")
 		for l, err := range store.All(ctx, f) {
 			if err != nil {
+				t.end() // what came before it
 				return err
 			}
-			n++
 			if c.JSON {
 				if err := encode(a.Out, l); err != nil {
 					return err
@@ -109,14 +108,10 @@ func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
 			if reason == "" {
 				reason = deadletter.Unreadable
 			}
-			t.AppendRow(table.Row{l.Seq, shortTime(l.DeadAt), reason, l.Name(), l.EventType, l.EventID, l.Attempts, last(l)})
+			t.row(l.Seq, shortTime(l.DeadAt), plain(reason), plain(l.Name()), plain(l.EventType), plain(l.EventID), l.Attempts, last(l))
 		}
-		switch {
-		case c.JSON:
-		case n == 0:
+		if t.end() == 0 && !c.JSON {
 			fmt.Fprintln(a.Err, "no dead letters")
-		default:
-			t.Render()
 		}
 		return nil
 	})
@@ -261,7 +256,7 @@ func countTable(a *app, what string, counts map[string]int) {
 		return strings.Compare(x, y)
 	})
 	for _, name := range names {
-		t.AppendRow(table.Row{name, counts[name]})
+		t.AppendRow(table.Row{plain(name), counts[name]})
 	}
 	t.Render()
 }

@@ -205,9 +205,16 @@ func (x *discarding) untilQuiet(ctx context.Context) (ordered uint64, err error)
 	return ordered, nil
 }
 
-// account keeps that what is missing was discarded, before it is.
+// account keeps that what is missing was discarded, before it is. Where there is no
+// attempt log there is nothing to be accounted for, and that is no reason to keep
+// an endpoint.
 func (x *discarding) account(ctx context.Context) error {
-	return attempt.NewStore(x.client.JS, x.client.Names).Discard(ctx, x.endpoint.Tenant, x.endpoint.ID)
+	err := attempt.NewStore(x.client.JS, x.client.Names).Discard(ctx, x.endpoint.Tenant, x.endpoint.ID)
+	if errors.Is(err, attempt.ErrNoStream) {
+		fmt.Fprintf(x.app.Err, "jethook audit will not know what is discarded: there is no stream %s (`jethook streams apply` makes it)\n", x.client.Names.Attempts())
+		return nil
+	}
+	return err
 }
 
 func (x *discarding) once(ctx context.Context) (uint64, error) {

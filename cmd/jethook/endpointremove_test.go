@@ -61,6 +61,27 @@ func TestRemoveAsks(t *testing.T) {
 	}
 }
 
+// Without an attempt log what waits is discarded all the same, and it is said that
+// the audit does not know. Where the log only does not take it, nothing is.
+func TestDiscardWithoutTheAttemptLog(t *testing.T) {
+	w := startStates(t)
+	s, err := w.js.Stream(w.ctx, w.names.Attempts())
+	w.must(err)
+	config := s.CachedInfo().Config
+	config.MaxBytes, config.Discard = 1, jetstream.DiscardNew
+	_, err = w.js.UpdateStream(w.ctx, config)
+	w.must(err)
+	_, errs := w.run(exitFailed, "endpoint", "remove", "acme/held", "--waiting", "discard")
+	contains(t, errs, "maximum bytes exceeded", "0 deliveries discarded", "paused and not removed")
+	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
+	out, errs := w.run(exitDone, "endpoint", "remove", "acme/held", "--waiting", "discard")
+	contains(t, out, "3 deliveries discarded", "acme/held removed")
+	contains(t, errs, "audit will not know", "jethook streams apply")
+	if w.exists("acme/held") || w.heldFor("acme/held") > 0 {
+		t.Error("it is there still")
+	}
+}
+
 func (w *world) heldFor(name string) int {
 	w.Helper()
 	tenant, id, _ := strings.Cut(name, "/")

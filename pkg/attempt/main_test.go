@@ -24,6 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	testing.TB
 	ctx   context.Context
+	opts  server.Options
+	down  func() // stops the server
 	nc    *nats.Conn
 	js    jetstream.JetStream
 	names streams.Names
@@ -40,17 +42,13 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	s, err := server.NewServer(&server.Options{
+	w := &world{TB: t, ctx: ctx, opts: server.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
-	})
-	w := &world{TB: t, ctx: ctx}
-	w.must(err)
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server is not ready")
-	}
-	w.nc, err = nats.Connect(s.ClientURL())
+	}}
+	url := w.up()
+	t.Cleanup(func() { w.down() })
+	var err error
+	w.nc, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
 	w.must(err)
 	t.Cleanup(w.nc.Close)
 	w.js, err = jetstream.New(w.nc)
@@ -61,6 +59,21 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.store = NewStore(w.js, w.names)
 	return w
+}
+
+// up starts the server, on the same port as before and with what it had stored.
+func (w *world) up() (url string) {
+	w.Helper()
+	opts := w.opts
+	s, err := server.NewServer(&opts)
+	w.must(err)
+	s.Start()
+	w.down = func() { s.Shutdown(); s.WaitForShutdown() }
+	if !s.ReadyForConnections(10 * time.Second) {
+		w.Fatal("the server is not ready")
+	}
+	w.opts.Port = opts.Port
+	return s.ClientURL()
 }
 
 func (w *world) topology() streams.Topology {

@@ -26,7 +26,7 @@ const (
 
 // publish stores messages: in batches, of which a server that syncs each write
 // makes one, or one by one where the stream takes no batches. It tries until ctx
-// ends.
+// ends or it is clear that NATS will never take them.
 func (w *Writer) publish(ctx context.Context, all []message) error {
 	for chunk := range slices.Chunk(all, mostMessages) {
 		id := nuid.Next()
@@ -34,6 +34,13 @@ func (w *Writer) publish(ctx context.Context, all []message) error {
 			err := w.publishOnce(ctx, chunk, id)
 			if err == nil {
 				break
+			}
+			if hopeless(err) {
+				return err
+			}
+			w.restore(ctx, err)
+			if w.late() {
+				w.complain(err)
 			}
 			timer := time.NewTimer(tryAgain)
 			select {
@@ -45,6 +52,36 @@ func (w *Writer) publish(ctx context.Context, all []message) error {
 		}
 	}
 	return nil
+}
+
+// late reports whether acks were let go because nothing is stored.
+func (w *Writer) late() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.missing
+}
+
+// restoreEvery is how often it is tried to make the stream again: who may not waits
+// for each refusal.
+const restoreEvery = 30 * time.Second
+
+// restore has the stream made again when err says that nobody listens.
+func (w *Writer) restore(ctx context.Context, err error) {
+	unheard := errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+	if !unheard || w.o.Restore == nil || time.Since(w.restored) < restoreEvery {
+		return
+	}
+	w.restored = time.Now()
+	if err := w.o.Restore(ctx); err != nil {
+		w.o.Logger.Warn().Err(err).Msg("the stream of the attempt log is gone and could not be made again: run `jethook streams apply` as a user that may")
+	}
+}
+
+// hopeless reports whether trying again can never go well.
+func hopeless(err error) bool {
+	const tooLarge jetstream.ErrorCode = 10054
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == tooLarge || errors.Is(err, nats.ErrMaxPayload)
 }
 
 // publishOnce stores messages unless they are stored under the id already.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,14 +17,31 @@ import (
 	"jethook/streams"
 )
 
-// Store reads the attempt log of a namespace.
+// Store reads the attempt log of a namespace. A line that cannot be read hides no
+// other: it is left out and counted.
 type Store struct {
 	js    jetstream.JetStream
 	names streams.Names
+
+	mu         sync.Mutex
+	unreadable map[uint64]int // lines, by the message's sequence
 }
 
 // NewStore returns the store of a namespace.
-func NewStore(js jetstream.JetStream, names streams.Names) *Store { return &Store{js, names} }
+func NewStore(js jetstream.JetStream, names streams.Names) *Store {
+	return &Store{js: js, names: names, unreadable: make(map[uint64]int)}
+}
+
+// Unreadable returns how many lines there were, in all that was read so far, that
+// could not be read.
+func (s *Store) Unreadable() (lines int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.unreadable {
+		lines += n
+	}
+	return lines
+}
 
 // Records yields the records that the filter means, in the order in which they
 // were stored, up to the last that there is at the start. After an error it ends.
@@ -42,11 +60,11 @@ func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[Record, error] 
 			if f.beyond(m.Time) {
 				return
 			}
-			for r, err := range decode(m, decodeRecord) {
-				if err == nil && !f.matches(&r) {
+			for r := range readable(s, m, decodeRecord) {
+				if !f.matches(&r) {
 					continue
 				}
-				if !yield(r, err) || err != nil {
+				if !yield(r, nil) {
 					return
 				}
 				if found++; found == f.Limit {
@@ -68,8 +86,15 @@ func (s *Store) read(filter string, since time.Time) streams.Read {
 	return streams.Read{Stream: s.names.Attempts(), Filter: filter, Since: since}
 }
 
-// Entries yields the lines of a message of the ledger.
+// ErrUnreadable is the error of a line that cannot be read.
+var ErrUnreadable = errors.New("a line cannot be read")
+
+// Entries yields the lines of a message of the ledger. After a line that cannot be
+// read it goes on with the next, for whoever goes on.
 func Entries(m streams.Message) iter.Seq2[Entry, error] { return decode(m, decodeEntry) }
+
+// ErrNoStream is the error where there is no stream of the attempt log.
+var ErrNoStream = errors.New("there is no stream")
 
 // Discard keeps that an operator discards all that waits for an endpoint.
 func (s *Store) Discard(ctx context.Context, tenant, endpoint string) error {
@@ -77,7 +102,14 @@ func (s *Store) Discard(ctx context.Context, tenant, endpoint string) error {
 	if err != nil {
 		return fmt.Errorf("encode a line of the ledger: %w", err)
 	}
-	if _, err := s.js.Publish(ctx, s.names.Ledger("0"), append(line, '\n')); err != nil {
+	_, err = s.js.Publish(ctx, s.names.Ledger("0"), append(line, '\n'))
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		// There is no stream, or it has no leader for now.
+		if _, missing := s.js.Stream(ctx, s.names.Attempts()); missing != nil {
+			err = missing
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("keep in the ledger what is discarded: %w", s.explain(err))
 	}
 	return nil
@@ -89,7 +121,7 @@ func decode[T any](m streams.Message, line func([]byte) (T, error)) iter.Seq2[T,
 		for text := range bytes.Lines(m.Data) {
 			v, err := line(text)
 			if err != nil {
-				err = fmt.Errorf("message %d of the attempt log: %w", m.Seq, err)
+				err = fmt.Errorf("message %d of the attempt log: %w: %w", m.Seq, ErrUnreadable, err)
 			}
 			if !yield(v, err) {
 				return
@@ -98,63 +130,32 @@ func decode[T any](m streams.Message, line func([]byte) (T, error)) iter.Seq2[T,
 	}
 }
 
-// Follow calls do with each record that the filter means, from Since on or else
-// from now on, as they are stored, until ctx ends or do returns an error.
-func (s *Store) Follow(ctx context.Context, f Filter, do func(Record) error) error {
-	if err := f.Validate(); err != nil {
-		return err
-	}
-	stream, err := s.js.Stream(ctx, s.names.Attempts())
-	if ctx.Err() != nil {
-		return nil // somebody has seen enough
-	}
-	if err != nil {
-		return fmt.Errorf("follow the attempt log: %w", s.explain(err))
-	}
-	next := s.read(f.subject(s.names), f.Since)
-	if f.Since.IsZero() {
-		next.First = stream.CachedInfo().State.LastSeq + 1
-	}
-	ticker := time.NewTicker(followEvery)
-	defer ticker.Stop()
-	for found := 0; ; {
-		for m, err := range next.All(ctx, s.js) {
-			if ctx.Err() != nil {
-				return nil
-			}
+// readable yields what those lines of a message say that can be read, and counts
+// the others.
+func readable[T any](s *Store, m streams.Message, line func([]byte) (T, error)) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		bad := 0
+		for v, err := range decode(m, line) {
 			if err != nil {
-				return err
-			}
-			next.First = m.Seq + 1
-			for r, err := range decode(m, decodeRecord) {
-				if err != nil {
-					return err
-				}
-				if !f.matches(&r) {
-					continue
-				}
-				if err := do(r); err != nil {
-					return err
-				}
-				if found++; found == f.Limit {
-					return nil
-				}
+				bad++
+			} else if !yield(v) {
+				break
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
+		if bad > 0 {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.unreadable[m.Seq] = max(s.unreadable[m.Seq], bad)
 		}
 	}
 }
 
-// followEvery is how often Follow looks for more.
-const followEvery = 250 * time.Millisecond
-
 func (s *Store) explain(err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("there is no stream %s: run `jethook serve` or `jethook streams apply` first", s.names.Attempts())
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w %s: run `jethook serve` or `jethook streams apply` first", ErrNoStream, s.names.Attempts())
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("stream %s: %w: it has no leader for now, so try again", s.names.Attempts(), err)
 	}
 	return err
 }
@@ -173,11 +174,8 @@ func (s *Store) Event(ctx context.Context, id string, since time.Time) iter.Seq2
 			if !bytes.Contains(m.Data, quoted) {
 				continue // which is much faster than to read each line
 			}
-			for e, err := range decode(m, decodeEntry) {
-				if err == nil && e.EventID != id {
-					continue
-				}
-				if !yield(e, err) || err != nil {
+			for e := range readable(s, m, decodeEntry) {
+				if e.EventID == id && !yield(e, nil) {
 					return
 				}
 			}

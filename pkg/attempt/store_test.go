@@ -1,9 +1,9 @@
 package attempt
 
 import (
-	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -80,52 +80,59 @@ func TestEvent(t *testing.T) {
 	}
 }
 
-var errEnough = errors.New("enough")
-
-// Follow sees what is stored from now on, or from a time on, until somebody has
-// seen enough.
-func TestFollow(t *testing.T) {
+// A line that cannot be read hides no other, and is counted once.
+func TestUnreadableLines(t *testing.T) {
 	w := newWorld(t)
 	log, _ := w.writer(All)
 	log.Attempt(attempted(1, "crm", 200, time.Now()))
 	log.Flush(w.ctx)
-	seen := make(chan Record, 10)
-	follow := func(ctx context.Context, f Filter) error {
-		return w.store.Follow(ctx, f, func(r Record) error {
-			seen <- r
-			if r.EventID == "evt-3" {
-				return errEnough
-			}
-			return nil
-		})
-	}
-	ended := make(chan error)
-	go func() { ended <- follow(w.ctx, Filter{Tenant: "acme", Since: time.Now().Add(-time.Hour)}) }()
-	if r := <-seen; r.EventID != "evt-1" {
-		t.Errorf("the first is of %s", r.EventID)
-	}
-	log.Attempt(attempted(2, "crm", 200, time.Now()))
-	if r := <-seen; r.EventID != "evt-2" {
-		t.Errorf("the next is of %s", r.EventID)
+	part := w.names.Ledger(strconv.Itoa(Part("evt-1")))
+	for subject, lines := range map[string]string{
+		w.names.Attempt("acme", "crm"): "{\"event_id\":\n\xff\x00\n" + string(appendRecord(nil, attempted(2, "crm", 200, time.Now()), "")),
+		part:                           "evt-1\n[\"evt-1\"]\n" + string(appendOutcome(nil, attempted(1, "erp", 200, time.Now()))),
+	} {
+		_, err := w.js.Publish(w.ctx, subject, []byte(lines))
+		w.must(err)
 	}
 	log.Attempt(attempted(3, "crm", 200, time.Now()))
-	if err := <-ended; !errors.Is(err, errEnough) {
-		t.Errorf("ended with %v", err)
-	}
-	ctx, stop := context.WithCancel(w.ctx)
-	go func() { ended <- follow(ctx, Filter{}) }()
-	stop()
-	if err := <-ended; err != nil {
-		t.Errorf("somebody who has seen enough gets %v", err)
-	}
-	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
-	if err := follow(w.ctx, Filter{}); err == nil {
-		t.Error("no error without a stream")
-	}
-	for _, err := range w.store.Records(w.ctx, Filter{}) {
-		if err == nil {
-			t.Error("no error without a stream")
+	log.Flush(w.ctx)
+	for range 2 {
+		if n := len(w.records(Filter{})); n != 3 {
+			t.Errorf("%d records, want 3", n)
 		}
+	}
+	if n := w.store.Unreadable(); n != 2 {
+		t.Errorf("%d lines of records cannot be read, want 2", n)
+	}
+	var of []string
+	for e, err := range w.store.Event(w.ctx, "evt-1", time.Time{}) {
+		w.must(err)
+		of = append(of, e.Endpoint)
+	}
+	if !slices.Equal(of, []string{"crm", "erp"}) || w.store.Unreadable() != 4 {
+		t.Errorf("the ledger has lines of %v; %d cannot be read", of, w.store.Unreadable())
+	}
+	n := 0
+	w.must(w.store.Follow(w.ctx, Filter{Since: time.Now().Add(-time.Hour), Limit: 3}, func(Record) error { n++; return nil }, nil))
+	if n != 3 || w.store.Unreadable() != 4 {
+		t.Errorf("%d records are followed; %d lines cannot be read", n, w.store.Unreadable())
+	}
+	good, bad := 0, 0
+	for m, err := range w.store.read(part, time.Time{}).All(w.ctx, w.js) {
+		w.must(err)
+		for _, err := range Entries(m) {
+			switch {
+			case err == nil:
+				good++
+			case errors.Is(err, ErrUnreadable):
+				bad++
+			default:
+				t.Error(err)
+			}
+		}
+	}
+	if good != 2 || bad != 2 {
+		t.Errorf("%d entries, and %d lines that cannot be read", good, bad)
 	}
 }
 

@@ -2,7 +2,6 @@ package attempt
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -34,13 +33,15 @@ const (
 	enough = 512 << 10
 	// mostBytes bounds what is gathered while NATS does not take it: attempts wait.
 	mostBytes = 16 << 20
-	// patience is how long acks wait for NATS to store what they wait for. What it
-	// does not take by then is lost, and counted: no delivery depends on it. It is
-	// well below the consumers' AckWait.
-	patience = 8 * time.Second
-	// lineBytes is about the most that a message of the stream has: NATS takes a
-	// megabyte by default, and one more line may come.
-	lineBytes = 640 << 10
+	// patience is how long acks wait for NATS to store what they wait for, however
+	// many batches are before it: no delivery depends on the log. A message may have
+	// been in hand for four seconds since it was last kept alive, and consumers hand
+	// it out again after ten.
+	patience = 4 * time.Second
+	// keepFor is how long it is tried to store a batch: what NATS does not take by
+	// then is lost, and counted. It is below the stream's duplicate window, within
+	// which to try again is harmless.
+	keepFor = time.Minute
 )
 
 // Counter counts records that were stored, and those that were lost.
@@ -55,8 +56,11 @@ type Options struct {
 	Names     streams.Names
 	Level     Level  // empty is All
 	Replica   string // named in each record
-	Counter   Counter
-	Logger    zerolog.Logger
+	// Restore makes the stream again where somebody deleted it. Nil leaves that to
+	// others.
+	Restore func(context.Context) error
+	Counter Counter
+	Logger  zerolog.Logger
 }
 
 // Writer writes the log of one replica. A nil one writes nothing, and lets nothing
@@ -70,48 +74,14 @@ type Writer struct {
 	spare   *batch        // empty
 	filled  chan struct{} // of capacity 1: next is not empty any more, or large
 	barrier chan struct{} // of capacity 1: do not gather any longer
-	missing bool          // the last batch was lost: acks do not wait
-	single  bool          // the stream takes no batches; of the goroutine that stores
-	logged  time.Time     // when it was last said that something was lost; likewise
+	missing bool          // NATS does not store what was kept: acks do not wait
 	stopped chan struct{} // closed when run has ended
-}
 
-// batch is what is stored together.
-type batch struct {
-	records map[string][]byte // lines for each endpoint, by subject
-	ledger  [parts][]byte
-	lines   int
-	bytes   int
-	after   []func() // called when it is stored
-}
-
-func newBatch() *batch { return &batch{records: make(map[string][]byte)} }
-
-// mostKept is up to how many endpoints' buffers are kept to be filled again, and
-// mostKeptBytes how large each may be.
-const (
-	mostKept      = 256
-	mostKeptBytes = 1 << 20
-)
-
-// reset empties a batch that was stored. Its buffers stay: to let them grow anew
-// each time costs as much as to fill them.
-func (b *batch) reset() {
-	if len(b.records) > mostKept {
-		clear(b.records)
-	}
-	for subject, lines := range b.records {
-		if len(lines) == 0 || cap(lines) > mostKeptBytes { // nobody has come for a while
-			delete(b.records, subject)
-			continue
-		}
-		b.records[subject] = lines[:0]
-	}
-	for i := range b.ledger {
-		b.ledger[i] = b.ledger[i][:0]
-	}
-	clear(b.after)
-	b.after, b.lines, b.bytes = b.after[:0], 0, 0
+	// Of the goroutine that stores.
+	send     func(context.Context, []message) error
+	single   bool      // the stream takes no batches
+	logged   time.Time // when it was last said that something is not stored
+	restored time.Time // when it was last tried to make the stream again
 }
 
 // NewWriter returns a writer that gathers, and stores what it gathered once it
@@ -125,6 +95,7 @@ func NewWriter(o Options) *Writer {
 	}
 	w := &Writer{o: o, next: newBatch(), spare: newBatch(), filled: make(chan struct{}, 1), barrier: make(chan struct{}, 1), stopped: make(chan struct{})}
 	w.room = sync.NewCond(&w.mu)
+	w.send = w.publish
 	return w
 }
 
@@ -177,14 +148,6 @@ func (w *Writer) Dead(d *delivery.Delivery, reason delivery.Reason) {
 	})
 }
 
-func (b *batch) note(eventID string, line func([]byte) []byte) {
-	part := &b.ledger[Part(eventID)]
-	before := len(*part)
-	*part = line(*part)
-	b.bytes += len(*part) - before
-	b.lines++
-}
-
 // add adds to what is stored next, and waits for room. While NATS stores nothing,
 // what there is no room for is lost: attempts go on.
 func (w *Writer) add(lines func(*batch)) {
@@ -204,13 +167,15 @@ func (w *Writer) add(lines func(*batch)) {
 	}
 }
 
-// After calls do when all that was kept before is stored, or given up.
+// After calls do when all that was kept before is stored, or NATS takes too long
+// to store it.
 func (w *Writer) After(do func()) {
 	if w != nil {
 		w.mu.Lock()
 		if !w.missing {
 			w.next.after = append(w.next.after, do)
 			if len(w.next.after) == 1 {
+				w.next.since = time.Now()
 				signal(w.filled)
 			}
 			w.mu.Unlock()
@@ -222,7 +187,7 @@ func (w *Writer) After(do func()) {
 }
 
 // Flush stores what was kept, without gathering any more, and returns when that
-// is done or given up, or ctx ends.
+// is done, NATS takes too long, or ctx ends.
 func (w *Writer) Flush(ctx context.Context) {
 	if w == nil {
 		return
@@ -252,9 +217,9 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 	defer close(w.stopped)
 	for w.gather(ctx) {
-		w.store(w.take(), patience)
+		w.store(ctx, w.take())
 	}
-	w.store(w.take(), tryFor) // a stop has no time for more
+	w.store(ctx, w.take())
 }
 
 // gather waits until something is to be stored. It reports false when ctx ends.
@@ -300,25 +265,23 @@ func (w *Writer) take() *batch {
 	return b
 }
 
-// store stores a batch, or gives it up after a time.
-func (w *Writer) store(b *batch, within time.Duration) {
+// store stores a batch, or gives it up after a time. Acks do not wait for as long.
+func (w *Writer) store(ctx context.Context, b *batch) {
 	var err error
 	if b.lines > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), within)
-		err = w.publish(ctx, b.messages(w.o.Names))
-		cancel()
+		err = w.patiently(b, func() error {
+			ctx, cancel := within(ctx, keepFor)
+			defer cancel()
+			return w.send(ctx, b.messages(w.o.Names))
+		})
 	}
-	w.mu.Lock()
-	w.missing = err != nil
-	w.room.Broadcast()
-	w.mu.Unlock()
-	for _, do := range b.after {
-		do()
-	}
-	w.tell(b.lines, err)
+	w.letGo(b, err != nil && !hopeless(err))
 	if err == nil {
+		w.o.Counter.AttemptsLogged(b.lines)
 		b.reset()
 	} else {
+		w.o.Counter.AttemptsLost(b.lines)
+		w.complain(err)
 		b = newBatch() // the client may try to send this one still
 	}
 	w.mu.Lock()
@@ -326,52 +289,61 @@ func (w *Writer) store(b *batch, within time.Duration) {
 	w.mu.Unlock()
 }
 
-// tell counts what was stored or lost.
-func (w *Writer) tell(lines int, err error) {
-	if err == nil {
-		w.o.Counter.AttemptsLogged(lines)
-		return
+// patiently stores a batch, and lets acks go when that takes too long.
+func (w *Writer) patiently(b *batch, store func() error) error {
+	wait := patience
+	if !b.since.IsZero() { // some waited while the batch before was being stored
+		wait -= time.Since(b.since)
 	}
-	w.o.Counter.AttemptsLost(lines)
+	late := make(chan struct{})
+	timer := time.AfterFunc(wait, func() { defer close(late); w.letGo(b, true) })
+	err := store()
+	if !timer.Stop() {
+		<-late
+	}
+	return err
+}
+
+// letGo lets the acks go that wait for a batch. While NATS stores nothing, those
+// that wait for the next one go too: they would wait for as long again.
+func (w *Writer) letGo(b *batch, missing bool) {
+	w.mu.Lock()
+	w.missing = missing
+	after := b.after
+	if missing {
+		after = append(after, w.next.after...)
+		w.next.after, w.next.since = nil, time.Time{}
+	}
+	w.room.Broadcast()
+	w.mu.Unlock()
+	for _, do := range after {
+		do()
+	}
+	clear(after)
+	b.after = after[:0]
+}
+
+// within returns a context that ends after a time, and tryFor after ctx at the
+// latest: a stop has no time for more.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(tryFor)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-bounded.Done():
+		}
+	})
+	return bounded, func() { stop(); cancel() }
+}
+
+// complain says that something is not stored, and not too often.
+func (w *Writer) complain(err error) {
 	if time.Since(w.logged) > time.Minute {
 		w.logged = time.Now()
-		w.o.Logger.Warn().Err(err).Int("lines", lines).
-			Msg("NATS does not store the attempt log; what is lost is missing there, and deliveries go on")
+		w.o.Logger.Warn().Err(err).
+			Msg("NATS does not store the attempt log; deliveries go on, and what it does not take within a minute is missing there")
 	}
-}
-
-// message is one message of a batch.
-type message struct {
-	subject string
-	data    []byte
-}
-
-// messages returns a batch as messages that NATS takes.
-func (b *batch) messages(n streams.Names) (all []message) {
-	for subject, lines := range b.records {
-		if len(lines) > 0 {
-			all = appendSplit(all, subject, lines)
-		}
-	}
-	for i, lines := range b.ledger {
-		if len(lines) > 0 {
-			all = appendSplit(all, n.Ledger(strconv.Itoa(i)), lines)
-		}
-	}
-	return all
-}
-
-// appendSplit divides lines among as many messages as it takes.
-func appendSplit(all []message, subject string, lines []byte) []message {
-	for len(lines) > lineBytes {
-		end := lineBytes
-		for end > 0 && lines[end-1] != '\n' {
-			end--
-		}
-		if end == 0 { // a line of its own, which no writer here makes
-			break
-		}
-		all, lines = append(all, message{subject, lines[:end]}), lines[end:]
-	}
-	return append(all, message{subject, lines})
 }

@@ -1,13 +1,19 @@
 package attempt
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/event"
@@ -168,19 +174,155 @@ func TestDeliveriesGoOnWithoutTheLog(t *testing.T) {
 	}
 	kept()
 	kept()
-	if w.count.lost.Load() == 0 || w.count.logged.Load() != 0 {
-		t.Errorf("%d lost and %d logged without a stream", w.count.lost.Load(), w.count.logged.Load())
+	if w.count.logged.Load() != 0 {
+		t.Errorf("%d logged without a stream", w.count.logged.Load())
 	}
 	topology := w.topology()
 	_, err := topology.Ensure(w.ctx, w.js)
 	w.must(err)
-	for w.count.logged.Load() == 0 {
-		kept()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for w.count.logged.Load() == 0 { // not faster than it is stored: what there is no room for is lost
+		select {
+		case <-ticker.C:
+			kept()
+		case <-w.ctx.Done():
+			t.Fatal("nothing is stored again")
+		}
 	}
 	log.Attempt(attempted(2, "crm", 200, time.Now()))
 	log.Flush(w.ctx)
 	if len(w.records(Filter{EventID: "evt-2"})) != 1 {
 		t.Error("the log is not stored again")
+	}
+	if lost := w.count.lost.Load(); lost != 0 {
+		t.Errorf("%d lines are lost, although the stream was away for less than a minute", lost)
+	}
+}
+
+// No ack waits longer than patience has it, however long each of several batches
+// takes and whether it is stored at last: consumers hand out again after ten
+// seconds what was kept alive up to four seconds before it was finished.
+func TestAcksWaitForOneBatchOnly(t *testing.T) {
+	if most := 10*time.Second - 4*time.Second; patience+flushEvery > most-time.Second {
+		t.Fatalf("patience is %s: an ack that waits %s comes too late", patience, most)
+	}
+	for name, c := range map[string]struct {
+		takes []time.Duration // to store each batch; the last for all others
+		err   error           // of these that take keepFor
+	}{
+		"slow":                  {takes: []time.Duration{patience - 100*time.Millisecond}},
+		"never":                 {takes: []time.Duration{keepFor}, err: errNever},
+		"slow, then never":      {takes: []time.Duration{patience - 100*time.Millisecond, keepFor}, err: errNever},
+		"away for ten seconds":  {takes: []time.Duration{10 * time.Second, time.Millisecond}},
+		"now fast and now slow": {takes: []time.Duration{time.Millisecond, 3 * time.Second, time.Millisecond, 3900 * time.Millisecond, 2 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var count counter
+				log := NewWriter(Options{Counter: &count})
+				batches := 0
+				log.send = func(ctx context.Context, _ []message) error {
+					takes := c.takes[min(batches, len(c.takes)-1)]
+					batches++
+					select {
+					case <-time.After(takes):
+					case <-ctx.Done():
+					}
+					if takes >= keepFor {
+						return c.err
+					}
+					return nil
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan struct{})
+				go func() { defer close(ended); log.Run(ctx) }()
+				var longest atomic.Int64
+				var acked sync.WaitGroup
+				for i := range 1500 { // 15 seconds
+					log.Attempt(attempted(i, "crm", 200, time.Now()))
+					since := time.Now()
+					acked.Add(1)
+					log.After(func() {
+						longest.Store(max(longest.Load(), int64(time.Since(since))))
+						acked.Done()
+					})
+					time.Sleep(10 * time.Millisecond)
+				}
+				stop()
+				acked.Wait()
+				<-ended
+				if got := time.Duration(longest.Load()); got > patience+flushEvery {
+					t.Errorf("an ack waited %s, with %d batches", got, batches)
+				}
+				if lost := count.lost.Load(); (lost > 0) != (c.err != nil) {
+					t.Errorf("%d lines are lost", lost)
+				}
+			})
+		})
+	}
+}
+
+var errNever = errors.New("never")
+
+// The stream is made again where somebody deleted it, and what was kept meanwhile
+// is in it.
+func TestStreamIsMadeAgain(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		w := newWorld(t)
+		w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
+		asked := 0
+		log := NewWriter(Options{JetStream: w.js, Names: w.names, Counter: &w.count, Restore: func(ctx context.Context) error {
+			asked++
+			topology := w.topology()
+			_, err := topology.Stream(w.names.Attempts()).Ensure(ctx, w.js)
+			return err
+		}})
+		log.single = single
+		log.Attempt(attempted(1, "crm", 200, time.Now()))
+		log.store(w.ctx, log.take())
+		if n := len(w.records(Filter{})); n != 1 || asked != 1 || w.count.lost.Load() != 0 {
+			t.Errorf("one by one %t: %d records, asked for the stream %d times, %d lines lost", single, n, asked, w.count.lost.Load())
+		}
+	}
+}
+
+// Who may not make the stream again says so, and does not ask at every try.
+func TestStreamThatCannotBeMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
+	var said bytes.Buffer
+	asked := 0
+	log := NewWriter(Options{JetStream: w.js, Names: w.names, Counter: &w.count, Logger: zerolog.New(&said), Restore: func(context.Context) error {
+		asked++
+		return errNever
+	}})
+	ctx, stop := context.WithTimeout(w.ctx, 3*tryAgain)
+	defer stop()
+	if err := log.publish(ctx, []message{{w.names.Attempt("acme", "crm"), []byte("{}\n")}}); err == nil || asked != 1 ||
+		!strings.Contains(said.String(), "streams apply") || !strings.Contains(said.String(), errNever.Error()) {
+		t.Errorf("%v, asked %d times: %s", err, asked, said.String())
+	}
+}
+
+// What NATS will never take keeps nothing else waiting.
+func TestHopelessLinesAreLostAtOnce(t *testing.T) {
+	w := newWorld(t)
+	s, err := w.js.Stream(w.ctx, w.names.Attempts())
+	w.must(err)
+	config := s.CachedInfo().Config
+	config.MaxMsgSize = 1000
+	_, err = w.js.UpdateStream(w.ctx, config)
+	w.must(err)
+	log, _ := w.writer(All)
+	for range 100 {
+		log.Attempt(attempted(1, "crm", 200, time.Now()))
+	}
+	log.Flush(w.ctx)
+	log.Attempt(attempted(2, "crm", 200, time.Now()))
+	log.Flush(w.ctx)
+	if n := len(w.records(Filter{EventID: "evt-2"})); n != 1 || w.count.lost.Load() != 200 {
+		t.Errorf("%d records of the event after it, and %d lines are lost", n, w.count.lost.Load())
 	}
 }
 

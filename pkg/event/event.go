@@ -60,13 +60,19 @@ func makeID(msgID, ceID string, m Message) string {
 	if id == "" {
 		id = ceID
 	}
-	switch {
-	case id == "":
+	if id == "" {
 		return "evt_" + strconv.FormatInt(m.Time.UnixNano(), 36) + "_" + strconv.FormatUint(m.Seq, 36)
-	case CheckID(id) == nil:
-		return id
 	}
-	sum := sha256.Sum256([]byte(id))
+	return IDOf(id)
+}
+
+// IDOf returns the id of the event that was published with an id: that id itself
+// where it is usable, and otherwise the stable hash that takes its place.
+func IDOf(published string) string {
+	if CheckID(published) == nil {
+		return published
+	}
+	sum := sha256.Sum256([]byte(published))
 	return "evt_" + hex.EncodeToString(sum[:16])
 }
 

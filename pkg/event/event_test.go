@@ -65,6 +65,17 @@ func TestID(t *testing.T) {
 	}
 }
 
+// Whoever looks for an event knows it by the id that it was published with, or by
+// the one that its receivers got.
+func TestIDOf(t *testing.T) {
+	for _, published := range []string{"order_1-A", "order:42/1", "a b", strings.Repeat("a", 65), "\xff\x00"} {
+		got := New(testMessage(map[string][]string{"Nats-Msg-Id": {published}})).ID
+		if IDOf(published) != got || IDOf(got) != got {
+			t.Errorf("the event published as %q has the id %s; IDOf gives %s, and %s of that", published, got, IDOf(published), IDOf(got))
+		}
+	}
+}
+
 // Without an id, two messages never share one, and one message has one only.
 func TestMadeIDsAreUniqueAndStable(t *testing.T) {
 	seen := map[string]Message{}

@@ -139,6 +139,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	undo.add("HTTP client", func() error { client.Close(); return nil })
 	attempts := attempt.NewWriter(attempt.Options{
 		JetStream: js, Names: o.Names, Level: o.AttemptLog, Replica: self, Counter: metrics, Logger: o.Logger,
+		Restore: func(ctx context.Context) error {
+			made, err := topology.Stream(o.Names.Attempts()).Ensure(ctx, js)
+			if err == nil && len(made) > 0 {
+				o.Logger.Warn().Msg("the stream of the attempt log was gone; made it again")
+			}
+			return err
+		},
 	})
 	trace, err := startTracing(ctx, o, self, &undo)
 	if err != nil {

@@ -6,12 +6,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/natsconn"
 	"jethook/pkg/receiver"
 )
@@ -189,4 +193,50 @@ func TestUndo(t *testing.T) {
 	if err := u.all(zerolog.Nop()); err != nil || len(order) != 3 {
 		t.Errorf("a second time: %v, %q", err, order)
 	}
+}
+
+// Where somebody deletes the stream of the attempt log, it is made again, and
+// nothing that was kept meanwhile is missing in it.
+func TestAttemptLogIsMadeAgain(t *testing.T) {
+	url, requests := far(t)
+	o, log := testOptions(t)
+	o.EndpointsFile = t.TempDir() + "/endpoints.yaml"
+	if err := os.WriteFile(o.EndpointsFile, []byte("endpoints:\n"+document("crm", url)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, o)
+	ready(t, s)
+	js, err := jetstream.New(connected(t, s.URL))
+	must(t, err)
+	must(t, js.DeleteStream(t.Context(), o.Names.Attempts()))
+	_, err = js.Publish(t.Context(), "webhooks.events.acme.x", nil)
+	must(t, err)
+	<-requests
+	log.wait(t, "the stream of the attempt log was gone; made it again", 1)
+	must(t, s.stop()) // which stores the rest
+	if said := log.String(); strings.Contains(said, "does not store the attempt log") {
+		t.Errorf("something is missing in the log: %s", said)
+	}
+	s = start(t, o)
+	js, err = jetstream.New(connected(t, s.URL))
+	must(t, err)
+	n := 0
+	for r, err := range attempt.NewStore(js, o.Names).Records(t.Context(), attempt.Filter{}) {
+		must(t, err)
+		n++
+		if r.Name() != "acme/crm" {
+			t.Errorf("a record of %s", r.Name())
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d records, want 1", n)
+	}
+}
+
+func connected(t *testing.T, url string) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	must(t, err)
+	t.Cleanup(nc.Close)
+	return nc
 }

@@ -61,7 +61,7 @@ func (h *head) conclude(ctx context.Context, ep *endpoint.Endpoint, v delivery.V
 // says.
 func (h *head) fail(ctx context.Context, ep *endpoint.Endpoint, reason delivery.Reason) (over bool) {
 	if ep.OnFailure == endpoint.OnFailureSkip || reason == delivery.Expired {
-		return h.settled(ctx, h.w.bury(&h.d, ep, reason, h.d.MsgID()))
+		return h.settled(ctx, h.bury(ep, reason))
 	}
 	h.d.State.Dead, h.d.State.Due = reason, time.Time{}
 	h.save() // before the endpoint is disabled: that somebody enabled it must mean this event

@@ -112,7 +112,7 @@ func (o *inOrder) drain(ctx context.Context, js jetstream.Consumer, m *message, 
 // dispose stores the event where it goes now.
 func (h *head) dispose(ep *endpoint.Endpoint) bool {
 	if ep == nil {
-		return h.w.bury(&h.d, nil, delivery.EndpointDeleted, h.d.MsgID())
+		return h.bury(nil, delivery.EndpointDeleted)
 	}
 	return h.handOver(ep)
 }
