@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,11 +99,39 @@ var ErrNoStream = errors.New("there is no stream")
 
 // Discard keeps that an operator discards all that waits for an endpoint.
 func (s *Store) Discard(ctx context.Context, tenant, endpoint string) error {
-	line, err := json.Marshal(Entry{Tenant: tenant, Endpoint: endpoint, At: time.Now().UTC(), Discarded: true})
-	if err != nil {
-		return fmt.Errorf("encode a line of the ledger: %w", err)
+	return s.discard(ctx, Entry{Tenant: tenant, Endpoint: endpoint})
+}
+
+// DiscardLetters keeps that an operator removes dead letters of endpoints, named as
+// TENANT/ENDPOINT.
+func (s *Store) DiscardLetters(ctx context.Context, names []string) error {
+	for _, chunk := range chunks(names) {
+		lines := make([]Entry, 0, len(chunk))
+		for _, name := range chunk {
+			tenant, endpoint, _ := strings.Cut(name, "/")
+			lines = append(lines, Entry{Tenant: tenant, Endpoint: endpoint, Letters: true})
+		}
+		if err := s.discard(ctx, lines...); err != nil {
+			return err
+		}
 	}
-	_, err = s.js.Publish(ctx, s.names.Ledger("0"), append(line, '\n'))
+	return nil
+}
+
+func (s *Store) discard(ctx context.Context, lines ...Entry) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	var data []byte
+	for _, l := range lines {
+		l.At, l.Discarded = time.Now().UTC(), true
+		line, err := json.Marshal(l)
+		if err != nil {
+			return fmt.Errorf("encode a line of the ledger: %w", err)
+		}
+		data = append(append(data, line...), '\n')
+	}
+	_, err := s.js.Publish(ctx, s.names.Ledger("0"), data)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		// There is no stream, or it has no leader for now.
 		if _, missing := s.js.Stream(ctx, s.names.Attempts()); missing != nil {

@@ -32,6 +32,9 @@ type Window struct {
 	Since time.Time // stored at this time or later; zero is the oldest
 	Until time.Time // stored before this time; zero is now
 	Most  uint64    // only the newest so many; 0 is all
+
+	// Unburied takes the ledger's word for dead letters: for who may not read them.
+	Unburied bool
 }
 
 // Report says where the deliveries of a window stand. Matched is the sum of all
@@ -79,7 +82,7 @@ func (a *Auditor) Audit(ctx context.Context, w Window) (Report, error) {
 		if err := b.find(ctx); err != nil {
 			return Report{}, err
 		}
-		if b.nowhere() == 0 || round == rounds {
+		if len(b.nowhere())+len(b.lost) == 0 || round == rounds {
 			return b.report(), nil
 		}
 		select {
@@ -98,7 +101,8 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 		return nil, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
 	}
 	state := stream.CachedInfo().State
-	b := &books{Auditor: a, first: state.FirstSeq, last: state.LastSeq, open: make(map[key]*entry), early: make(map[key]State), discards: make(map[string]time.Time)}
+	b := a.newBooks(state.FirstSeq, state.LastSeq, time.Time{})
+	b.unburied = w.Unburied
 	if w.Until.IsZero() {
 		w.Until = state.LastTime.Add(time.Nanosecond)
 	}
@@ -182,10 +186,3 @@ func floorOf(info *jetstream.ConsumerInfo) uint64 {
 
 // allOfIt is a floor that is above every sequence.
 const allOfIt = 1 << 62
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}

@@ -214,8 +214,8 @@ func (a *Auditor) stand(ctx context.Context, e *event.Event, d *Standing, least,
 	if d.State == Delivered {
 		return nil
 	}
-	for _, subject := range of(a.names, e.Tenant, d.Endpoint, e.ID) {
-		p, found, err := a.lies(ctx, subject, e.Seq)
+	for _, subject := range []string{a.names.Scheduled(e.Tenant, d.Endpoint, e.ID, "*"), a.names.Delivery("*", e.Tenant, d.Endpoint), a.names.Held(e.Tenant, d.Endpoint, "*")} {
+		p, found, err := a.lies(ctx, subject, e.Seq, time.Time{})
 		if err != nil {
 			return err
 		}
@@ -239,9 +239,9 @@ func (a *Auditor) stand(ctx context.Context, e *event.Event, d *Standing, least,
 const mostLooked = 200_000
 
 // lies looks for a delivery of an event under a subject.
-func (a *Auditor) lies(ctx context.Context, subject string, seq uint64) (place, bool, error) {
+func (a *Auditor) lies(ctx context.Context, subject string, seq uint64, since time.Time) (place, bool, error) {
 	n := 0
-	for p, err := range a.places(ctx, subject) {
+	for p, err := range a.places(ctx, streams.Read{Filter: subject, Since: since}) {
 		if err != nil {
 			return place{}, false, err
 		}

@@ -143,6 +143,14 @@ func (w *world) bury(d *delivery.Delivery) {
 	w.log.Dead(d, delivery.Rejected)
 }
 
+// exhumed removes a dead letter, as a replay or an operator does.
+func (w *world) exhumed(seq uint64) {
+	w.Helper()
+	stream, err := w.js.Stream(w.ctx, w.names.DeadLetters())
+	w.must(err)
+	w.must(stream.DeleteMsg(w.ctx, seq))
+}
+
 func (w *world) audit(window Window) Report {
 	w.Helper()
 	w.log.Flush(w.ctx)

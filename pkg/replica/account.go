@@ -74,7 +74,7 @@ func (a *accounting) once(ctx context.Context, now time.Time) {
 		a.metrics.Accounting(telemetry.Accounts{}, time.Time{})
 		return
 	}
-	r, err := a.auditor.Audit(ctx, audit.Window{Since: now.Add(-accountFor), Until: now.Add(-accountAfter), Most: accountMost})
+	r, err := a.auditor.Audit(ctx, audit.Window{Since: now.Add(-accountFor), Until: now.Add(-accountAfter), Most: accountMost, Unburied: true}) // a worker may not read dead letters
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
