@@ -52,6 +52,8 @@ type Entry struct {
 	Dead      delivery.Reason `json:"dead,omitempty"` // why it is a dead letter since At
 	Discarded bool            `json:"discarded,omitempty"`
 	Letters   bool            `json:"letters,omitempty"` // dead letters were discarded, and not what waits
+
+	Stored time.Time `json:"-"` // when the line was stored
 }
 
 // appendMatched writes for whom an event is.

@@ -19,12 +19,30 @@ type Auditor struct {
 	names   streams.Names
 	log     *attempt.Store
 	letters *deadletter.Store
-	settle  time.Duration // between looks at what moves; only tests change it
+	// What only tests change:
+	settle func(context.Context) error // waits between looks at what moves
+	recent func(time.Time) []time.Time // since when an event is looked for before all is looked through
 }
 
 // New returns an auditor of a namespace.
 func New(js jetstream.JetStream, n streams.Names) *Auditor {
-	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: time.Second}
+	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: settle, recent: recent}
+}
+
+// recent is what most ask about.
+func recent(now time.Time) []time.Time {
+	return []time.Time{now.Add(-time.Hour), now.Add(-24 * time.Hour)}
+}
+
+// settle waits as long as a delivery is on its way from one place to another, and
+// longer.
+func settle(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Second):
+		return nil
+	}
 }
 
 // Window says which events are audited.
@@ -85,10 +103,8 @@ func (a *Auditor) Audit(ctx context.Context, w Window) (Report, error) {
 		if len(b.nowhere())+len(b.lost) == 0 || round == rounds {
 			return b.report(), nil
 		}
-		select {
-		case <-ctx.Done():
-			return Report{}, context.Cause(ctx)
-		case <-time.After(a.settle):
+		if err := a.settle(ctx); err != nil {
+			return Report{}, err
 		}
 	}
 }

@@ -178,11 +178,12 @@ func TestALossLaterThanADiscard(t *testing.T) {
 	at := time.Now()
 	b := (&Auditor{}).newBooks(1, 3, at)
 	for seq := range uint64(3) {
-		b.enter(&attempt.Entry{EventSeq: seq + 1, Tenant: "acme", Matched: []string{"crm"}}, at)
+		b.enter(&attempt.Entry{EventSeq: seq + 1, Tenant: "acme", Matched: []string{"crm"}, Stored: at})
 	}
-	b.enter(&attempt.Entry{Tenant: "acme", Endpoint: "crm", Discarded: true}, at.Add(time.Minute))
-	b.enter(&attempt.Entry{EventSeq: 2, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry}, at.Add(time.Minute+removing))
-	b.enter(&attempt.Entry{EventSeq: 3, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry}, at.Add(time.Minute+removing+1))
+	at = at.Add(time.Minute)
+	b.enter(&attempt.Entry{Tenant: "acme", Endpoint: "crm", Discarded: true, Stored: at})
+	b.enter(&attempt.Entry{EventSeq: 2, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing)})
+	b.enter(&attempt.Entry{EventSeq: 3, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing + 1)})
 	for k := range b.nowhere() {
 		b.conclude(k, 3, nil)
 	}

@@ -92,23 +92,23 @@ func (b *books) read(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			b.enter(&e, m.Time)
+			b.enter(&e)
 		}
 	}
 	return nil
 }
 
-// enter takes a line of the ledger into the books, which was stored at a time.
-func (b *books) enter(l *attempt.Entry, at time.Time) {
+// enter takes a line of the ledger into the books.
+func (b *books) enter(l *attempt.Entry) {
 	name := b.name(l.Tenant, l.Endpoint)
 	switch {
 	case l.Discarded:
-		b.removals = append(b.removals, removal{name, l.Letters, at.Add(removing)})
+		b.removals = append(b.removals, removal{name, l.Letters, l.Stored.Add(removing)})
 	case l.EventSeq < b.first || l.EventSeq > b.last:
 	case l.Endpoint == "":
-		b.match(l, at)
+		b.match(l)
 	default:
-		b.attempted(l, key{l.EventSeq, name}, at)
+		b.attempted(l, key{l.EventSeq, name})
 	}
 }
 
@@ -125,7 +125,7 @@ func (b *books) name(tenant, endpoint string) string {
 
 // match enters for whom an event is. It is matched anew when a replica died over it,
 // and then those only that are named now still have it to get.
-func (b *books) match(l *attempt.Entry, at time.Time) {
+func (b *books) match(l *attempt.Entry) {
 	if !l.More {
 		b.matches[l.EventSeq]++
 	}
@@ -136,7 +136,7 @@ func (b *books) match(l *attempt.Entry, at time.Time) {
 			if it == nil {
 				continue
 			}
-			it.eventID, it.ordered, it.match, it.last = l.EventID, i == 1, max(b.matches[l.EventSeq], 1), at
+			it.eventID, it.ordered, it.match, it.last = l.EventID, i == 1, max(b.matches[l.EventSeq], 1), l.Stored
 			if it.state == Delivered { // the line about the match came late
 				b.deliveries[k] = nil
 			}
@@ -145,19 +145,19 @@ func (b *books) match(l *attempt.Entry, at time.Time) {
 }
 
 // attempted enters what came of an attempt.
-func (b *books) attempted(l *attempt.Entry, k key, at time.Time) {
+func (b *books) attempted(l *attempt.Entry, k key) {
 	it := b.entry(k)
 	if it == nil {
 		return
 	}
-	it.eventID, it.last = l.EventID, at
+	it.eventID, it.last = l.EventID, l.Stored
 	switch {
 	case l.Outcome == delivery.Delivered && it.match > 0:
 		b.deliveries[k] = nil
 	case l.Outcome == delivery.Delivered:
 		it.state = Delivered
 	case l.Dead != "" && it.state != Delivered:
-		it.state, it.died, it.letter = Dead, at, 0
+		it.state, it.died, it.letter = Dead, l.Stored, 0
 	}
 }
 

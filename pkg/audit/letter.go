@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"jethook/pkg/deadletter"
 )
@@ -25,28 +26,44 @@ func (b *books) exhume(ctx context.Context) error {
 		return err
 	}
 	for _, f := range b.graves(dead) {
-		for l, err := range b.letters.All(ctx, f) {
-			if err != nil {
-				return err
-			}
-			if it := dead[key{l.EventSeq, l.Name()}]; it != nil {
-				it.letter = l.Seq // the last of several
-			}
+		if err := b.dig(ctx, f, dead); err != nil {
+			return err
 		}
 	}
 	for _, it := range dead {
-		if it.letter == 0 {
-			it.state = ""
+		it.state = ""
+	}
+	return nil
+}
+
+// dig looks for letters, and forgets of which deliveries it has found them.
+func (b *books) dig(ctx context.Context, f deadletter.Filter, dead map[key]*entry) error {
+	for l, err := range b.letters.All(ctx, f) {
+		if err != nil {
+			return err
+		}
+		k := key{l.EventSeq, l.Name()}
+		if it := dead[k]; it != nil {
+			it.letter = l.Seq
+			delete(dead, k)
+		}
+		if len(dead) == 0 {
+			return nil
 		}
 	}
 	return nil
 }
 
+// lineAfter is for how long the line about a dead letter is stored after that at most.
+const lineAfter = 2 * time.Minute
+
 // graves say where the letters of deliveries lie.
 func (b *books) graves(of map[key]*entry) []deadletter.Filter {
-	f := deadletter.Filter{}
-	if !b.since.IsZero() {
-		f.Since = b.since.Add(-skew)
+	var f deadletter.Filter
+	for _, it := range of {
+		if at := it.died.Add(-lineAfter); f.Since.IsZero() || at.Before(f.Since) {
+			f.Since = at
+		}
 	}
 	few := endpoints(of)
 	if len(few) > fewEndpoints {
