@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -51,6 +52,12 @@ type Window struct {
 	Until time.Time // stored before this time; zero is now
 	Most  uint64    // only the newest so many; 0 is all
 
+	// MostLog lets the window begin later, so that of the attempt log no more than
+	// about so many bytes are about its time; 0 is all.
+	MostLog uint64
+
+	// Looks is how often at most what is nowhere is looked for; 0 is mostLooks.
+	Looks int
 	// Unburied takes the ledger's word for dead letters: for who may not read them.
 	Unburied bool
 }
@@ -83,9 +90,9 @@ type Difference struct {
 // mostDifferences bounds how many are listed; all are counted.
 const mostDifferences = 1000
 
-// rounds is how often what is nowhere is looked for again: a delivery may move from
-// a place that is looked at later to one that was looked at before.
-const rounds = 5
+// mostLooks is how often what is nowhere is looked for: a delivery may move from a
+// place that is looked at later to one that was looked at before.
+const mostLooks = 6
 
 // Audit accounts for every delivery of the window's events.
 func (a *Auditor) Audit(ctx context.Context, w Window) (Report, error) {
@@ -93,14 +100,14 @@ func (a *Auditor) Audit(ctx context.Context, w Window) (Report, error) {
 	if err != nil || b == nil {
 		return Report{}, err
 	}
-	for round := 0; ; round++ {
+	for look := 1; ; look++ {
 		if err := b.read(ctx); err != nil {
 			return Report{}, err
 		}
 		if err := b.find(ctx); err != nil {
 			return Report{}, err
 		}
-		if len(b.nowhere())+len(b.lost) == 0 || round == rounds {
+		if len(b.nowhere())+len(b.lost) == 0 || look == cmp.Or(w.Looks, mostLooks) {
 			return b.report(), nil
 		}
 		if err := a.settle(ctx); err != nil {
@@ -147,7 +154,20 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	if b.until, err = a.timeOf(ctx, b.last); err != nil {
 		return nil, err
 	}
-	return b, b.reach(ctx)
+	some, err := b.reach(ctx, w.MostLog)
+	if err != nil || !some {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Now returns the time by the clock of the server that stores events.
+func (a *Auditor) Now(ctx context.Context) (time.Time, error) {
+	stream, err := a.js.Stream(ctx, a.names.Events())
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
+	}
+	return stream.CachedInfo().TimeStamp, nil
 }
 
 // firstSince returns the sequence of the first event that was stored at a time or

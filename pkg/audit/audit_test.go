@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -322,8 +323,55 @@ func TestWithoutALog(t *testing.T) {
 	if r := w.audit(Window{}); r.Events != 1 || r.Unaccounted != 0 || !strings.Contains(r.Note, "reaches back") {
 		t.Errorf("with a log that is shorter: %+v", r)
 	}
+	w.must(stream.Purge(w.ctx))
+	if r, err := w.Audit(w.ctx, Window{}); !errors.Is(err, errEmptied) {
+		t.Errorf("with an emptied log: %+v, %v", r, err)
+	}
 	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
 	if _, err := w.Audit(w.ctx, Window{}); err == nil {
 		t.Error("no error without a stream")
+	}
+	topology, err := streams.NewTopology(streams.Options{Names: w.names})
+	w.must(err)
+	_, err = topology.Ensure(w.ctx, w.js)
+	w.must(err)
+	if r, err := w.Audit(w.ctx, Window{}); err == nil {
+		t.Errorf("with a log made anew: %+v", r)
+	}
+	e := w.publish("f")
+	w.log.Matched(&e, []string{"crm"}, nil)
+	w.attempt(e, "crm", 200)
+	w.log.Flush(w.ctx)
+	w.ackAll()
+	if r := w.audit(Window{}); r.Events != 1 || r.Unaccounted != 0 || !strings.Contains(r.Note, "reaches back") {
+		t.Errorf("with a log made anew: %+v", r)
+	}
+}
+
+// However much was logged for how few events, the newest of it only is looked at
+// where that is asked for.
+func TestTheNewestOfTheLog(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a", "b", "c"} {
+		e := w.publish(id)
+		w.log.Matched(&e, []string{"crm"}, nil)
+		for range 1000 {
+			w.attempt(e, "crm", 503)
+		}
+		w.attempt(e, "crm", 200)
+		w.log.Flush(w.ctx)
+	}
+	w.ackAll()
+	stream, err := w.js.Stream(w.ctx, w.names.Attempts())
+	w.must(err)
+	all := stream.CachedInfo().State.Bytes
+	if r := w.audit(Window{MostLog: all/2 + 1}); r.Events == 0 || r.Events == 3 || r.Unaccounted != 0 || r.Note == "" {
+		t.Errorf("half of the log: %+v", r)
+	}
+	if r := w.audit(Window{MostLog: all}); r.Events != 3 || r.Note != "" {
+		t.Errorf("all of the log: %+v", r)
+	}
+	if r := w.audit(Window{MostLog: 1}); r.Events != 0 || r.Unaccounted != 0 {
+		t.Errorf("nothing of the log: %+v", r)
 	}
 }

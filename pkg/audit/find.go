@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -163,31 +162,5 @@ func (b *books) forgetDeleted(ctx context.Context) error {
 		_, err := stream.GetMsg(ctx, seq)
 		return errors.Is(err, jetstream.ErrMsgNotFound)
 	})
-	return nil
-}
-
-// reach finds out whether the ledger reaches back far enough.
-func (b *books) reach(ctx context.Context) error {
-	stream, err := b.js.Stream(ctx, b.names.Attempts())
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w: without the attempt log nothing can be audited", b.names.Attempts(), err)
-	}
-	state := stream.CachedInfo().State
-	if state.Msgs == 0 {
-		b.note = "the attempt log is empty: JETHOOK_ATTEMPT_LOG may be off"
-	}
-	if state.FirstSeq <= 1 || !state.FirstTime.After(b.since) {
-		return nil
-	}
-	from, err := b.firstSince(ctx, state.FirstTime)
-	if err != nil {
-		return err
-	}
-	if from == 0 || from > b.last {
-		return fmt.Errorf("the attempt log reaches back to %s only: raise max_bytes of stream %s to keep more, or audit what came later",
-			state.FirstTime.Format(time.RFC3339), b.names.Attempts())
-	}
-	b.first, b.since = from, state.FirstTime
-	b.note = fmt.Sprintf("the attempt log reaches back to %s only", state.FirstTime.Format(time.RFC3339))
 	return nil
 }
