@@ -288,8 +288,11 @@ func TestAudit(t *testing.T) {
 		w.must(err)
 		w.must(m.DoubleAck(w.ctx))
 	}
+	// A line that cannot be read hides no other.
+	_, err = w.js.Publish(w.ctx, w.names.Ledger("1"), []byte("{\n"))
+	w.must(err)
 	out, errs = w.run(exitFailed, "audit")
-	contains(t, out+errs, "1 cannot be found anywhere", "event evt_2 (sequence 2): acme/crm")
+	contains(t, out+errs, "1 cannot be found anywhere", "event evt_2 (sequence 2): acme/crm", "1 line of the attempt log cannot be read")
 	out, _ = w.run(exitFailed, "audit", "--json")
 	contains(t, out, `"delivered":1`, `"unaccounted":1`, `"event_id":"evt_2"`)
 	w.run(exitUsage, "audit", "--since", "1h", "--until", "2h")

@@ -295,7 +295,7 @@ func (c *dlqPurgeCmd) Run(ctx context.Context, a *app) error {
 		}
 		// First, so that what is missing is always accounted for.
 		names := slices.Sorted(maps.Keys(stats.ByEndpoint))
-		if err := attempt.NewStore(client.JS, client.Names).DiscardLetters(ctx, names); err != nil {
+		if err := a.unlessNoLog(client, attempt.NewStore(client.JS, client.Names).DiscardLetters(ctx, names)); err != nil {
 			return fmt.Errorf("nothing removed: %w", err)
 		}
 		n, err := store.Purge(ctx, f)

@@ -68,6 +68,7 @@ func (c *eventShowCmd) Run(ctx context.Context, a *app) error {
 	defer client.Close()
 	auditor := audit.New(client.JS, client.Names)
 	stories, err := auditor.Event(ctx, event.IDOf(c.ID), c.All)
+	a.noteUnreadable(auditor.Log())
 	if err != nil {
 		return fmt.Errorf("event %q: %w", c.ID, err)
 	}

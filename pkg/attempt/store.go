@@ -94,6 +94,9 @@ var ErrUnreadable = errors.New("a line cannot be read")
 // read it goes on with the next, for whoever goes on.
 func Entries(m streams.Message) iter.Seq2[Entry, error] { return decode(m, entryOf(m)) }
 
+// Entries yields those lines of a message of the ledger that can be read.
+func (s *Store) Entries(m streams.Message) iter.Seq[Entry] { return readable(s, m, entryOf(m)) }
+
 // entryOf returns what reads a line of a message.
 func entryOf(m streams.Message) func([]byte) (Entry, error) {
 	return func(line []byte) (Entry, error) {
@@ -221,7 +224,7 @@ func (s *Store) ledger(ctx context.Context, part int, since time.Time, text []by
 			if !bytes.Contains(m.Data, text) {
 				continue // which is much faster than to read each line
 			}
-			for e := range readable(s, m, entryOf(m)) {
+			for e := range s.Entries(m) {
 				if meant(&e) && !yield(e, nil) {
 					return
 				}

@@ -30,6 +30,9 @@ func New(js jetstream.JetStream, n streams.Names) *Auditor {
 	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: settle, recent: recent}
 }
 
+// Log returns the store that is read, which knows what of it could not be read.
+func (a *Auditor) Log() *attempt.Store { return a.log }
+
 // recent is what most ask about.
 func recent(now time.Time) []time.Time {
 	return []time.Time{now.Add(-time.Hour), now.Add(-24 * time.Hour)}

@@ -88,10 +88,7 @@ func (b *books) read(ctx context.Context) error {
 			return err
 		}
 		b.ledger = m.Seq
-		for e, err := range attempt.Entries(m) {
-			if err != nil {
-				return err
-			}
+		for e := range b.log.Entries(m) {
 			b.enter(&e)
 		}
 	}
