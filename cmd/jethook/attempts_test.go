@@ -242,8 +242,30 @@ func TestEventShow(t *testing.T) {
 	out, _ = w.run(exitDone, "event", "show", unread.ID, "--payload")
 	contains(t, out, "No replica has read it yet", "1 bytes that are no text")
 	_, errs := w.run(exitFailed, "event", "show", "evt_3")
-	contains(t, errs, "nothing is known", "evt_3")
-	w.run(exitUsage, "event", "show", "not an id")
+	contains(t, errs, "nothing is known", "evt_3", "reaches back to")
+	w.run(exitUsage, "event", "show", "")
+}
+
+// An event is found by the id that its producer gave it, whatever that is, and what
+// it says of itself does nothing to a terminal.
+func TestEventShowOfHostileEvents(t *testing.T) {
+	w := startWorld(t)
+	log, flush := w.log()
+	m := nats.NewMsg("webhooks.events.acme.\x1b[31mred")
+	m.Header.Set(jetstream.MsgIDHeader, "order:42/1")
+	ack, err := w.js.PublishMsg(w.ctx, m)
+	w.must(err)
+	e := event.New(event.Message{Tenant: "acme", Type: "\x1b[31mred", Header: m.Header, Seq: ack.Sequence, Time: time.Now()})
+	log.Matched(&e, []string{"crm"}, nil)
+	log.Attempt(madeOf(e, "crm", delivery.Result{Status: 400}))
+	log.Dead(madeOf(e, "crm", delivery.Result{Status: 400}).Delivery, delivery.Rejected)
+	flush()
+	w.must(attempt.NewStore(w.js, w.names).DiscardLetters(w.ctx, []string{"acme/crm"}))
+	out, _ := w.run(exitDone, "event", "show", "order:42/1", "--all")
+	contains(t, out, e.ID, `\x1b[31mred`, "acme/crm: discarded by an operator; it was a dead letter: rejected")
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("what a producer wrote goes to the terminal: %q", out)
+	}
 }
 
 func TestAudit(t *testing.T) {
@@ -266,8 +288,11 @@ func TestAudit(t *testing.T) {
 		w.must(err)
 		w.must(m.DoubleAck(w.ctx))
 	}
+	// A line that cannot be read hides no other.
+	_, err = w.js.Publish(w.ctx, w.names.Ledger("1"), []byte("{\n"))
+	w.must(err)
 	out, errs = w.run(exitFailed, "audit")
-	contains(t, out+errs, "1 cannot be found anywhere", "event evt_2 (sequence 2): acme/crm")
+	contains(t, out+errs, "1 cannot be found anywhere", "event evt_2 (sequence 2): acme/crm", "1 line of the attempt log cannot be read")
 	out, _ = w.run(exitFailed, "audit", "--json")
 	contains(t, out, `"delivered":1`, `"unaccounted":1`, `"event_id":"evt_2"`)
 	w.run(exitUsage, "audit", "--since", "1h", "--until", "2h")

@@ -35,7 +35,9 @@ func (c *auditCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer client.Close()
-	r, err := audit.New(client.JS, client.Names).Audit(ctx, audit.Window{Since: c.Since.Time, Until: c.Until.Time})
+	auditor := audit.New(client.JS, client.Names)
+	r, err := auditor.Audit(ctx, audit.Window{Since: c.Since.Time, Until: c.Until.Time})
+	a.noteUnreadable(auditor.Log())
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (d *demo) showHistory(l deadletter.Letter) {
 
 // showEvent shows where an event stands at each endpoint.
 func (d *demo) showEvent(ctx context.Context, id string) error {
-	stories, err := audit.New(d.client.JS, d.client.Names).Event(ctx, id)
+	stories, err := audit.New(d.client.JS, d.client.Names).Event(ctx, id, false)
 	if err != nil {
 		return fmt.Errorf("look for event %s: %w", id, err)
 	}

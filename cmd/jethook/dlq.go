@@ -14,6 +14,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/deadletter"
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
@@ -277,22 +278,25 @@ type dlqPurgeCmd struct {
 
 // Run removes dead letters after asking.
 func (c *dlqPurgeCmd) Run(ctx context.Context, a *app) error {
-	return a.withLetters(ctx, c.filterFlags, func(_ *client, store *deadletter.Store, f deadletter.Filter) error {
-		if !c.Yes {
-			stats, err := store.Stats(ctx, f)
+	return a.withLetters(ctx, c.filterFlags, func(client *client, store *deadletter.Store, f deadletter.Filter) error {
+		stats, err := store.Stats(ctx, f)
+		if err != nil {
+			return err
+		}
+		if !c.Yes && stats.Total > 0 {
+			ok, err := a.ask(fmt.Sprintf("Remove %s for good?", letters(stats.Total)))
 			if err != nil {
 				return err
 			}
-			if stats.Total > 0 {
-				ok, err := a.ask(fmt.Sprintf("Remove %s for good?", letters(stats.Total)))
-				if err != nil {
-					return err
-				}
-				if !ok {
-					fmt.Fprintln(a.Err, "nothing removed")
-					return nil
-				}
+			if !ok {
+				fmt.Fprintln(a.Err, "nothing removed")
+				return nil
 			}
+		}
+		// First, so that what is missing is always accounted for.
+		names := slices.Sorted(maps.Keys(stats.ByEndpoint))
+		if err := a.unlessNoLog(client, attempt.NewStore(client.JS, client.Names).DiscardLetters(ctx, names)); err != nil {
+			return fmt.Errorf("nothing removed: %w", err)
 		}
 		n, err := store.Purge(ctx, f)
 		if err != nil {

@@ -209,9 +209,14 @@ func (x *discarding) untilQuiet(ctx context.Context) (ordered uint64, err error)
 // attempt log there is nothing to be accounted for, and that is no reason to keep
 // an endpoint.
 func (x *discarding) account(ctx context.Context) error {
-	err := attempt.NewStore(x.client.JS, x.client.Names).Discard(ctx, x.endpoint.Tenant, x.endpoint.ID)
+	return x.app.unlessNoLog(x.client, attempt.NewStore(x.client.JS, x.client.Names).Discard(ctx, x.endpoint.Tenant, x.endpoint.ID))
+}
+
+// unlessNoLog returns the error of keeping what is discarded, unless there is no log
+// to keep it in, which it says.
+func (a *app) unlessNoLog(client *client, err error) error {
 	if errors.Is(err, attempt.ErrNoStream) {
-		fmt.Fprintf(x.app.Err, "jethook audit will not know what is discarded: there is no stream %s (`jethook streams apply` makes it)\n", x.client.Names.Attempts())
+		fmt.Fprintf(a.Err, "jethook audit will not know what is discarded: there is no stream %s (`jethook streams apply` makes it)\n", client.Names.Attempts())
 		return nil
 	}
 	return err

@@ -21,7 +21,8 @@ type eventCmd struct {
 }
 
 type eventShowCmd struct {
-	ID      string `arg:"" placeholder:"ID" help:"The event's id, which receivers get as webhook-id."`
+	ID      string `arg:"" placeholder:"ID" help:"The event's id: as it was published, or which receivers get as webhook-id."`
+	All     bool   `help:"All events with the id, as far back as the attempt log reaches, and not only the newest."`
 	Payload bool   `help:"Show the payload too."`
 	JSON    bool   `name:"json" help:"One JSON document a line, for each event with the id."`
 }
@@ -39,6 +40,7 @@ type shownEvent struct {
 	Base64     []byte            `json:"payload_base64,omitempty"`
 	Gone       bool              `json:"gone,omitempty"`
 	Unmatched  bool              `json:"unmatched,omitempty"`
+	Unlogged   bool              `json:"unlogged,omitempty"`
 	Deliveries []shownDelivery   `json:"deliveries"`
 }
 
@@ -56,8 +58,8 @@ type shownDelivery struct {
 
 // Run shows an event.
 func (c *eventShowCmd) Run(ctx context.Context, a *app) error {
-	if err := event.CheckID(c.ID); err != nil {
-		return usageError{err}
+	if c.ID == "" {
+		return usageError{event.CheckID(c.ID)}
 	}
 	client, err := a.connect(ctx)
 	if err != nil {
@@ -65,12 +67,10 @@ func (c *eventShowCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer client.Close()
 	auditor := audit.New(client.JS, client.Names)
-	stories, err := auditor.Event(ctx, c.ID)
-	if errors.Is(err, audit.ErrUnknown) {
-		return fmt.Errorf("%w %q: it was never published, or so long ago that neither its stream nor the attempt log has it", err, c.ID)
-	}
+	stories, err := auditor.Event(ctx, event.IDOf(c.ID), c.All)
+	a.noteUnreadable(auditor.Log())
 	if err != nil {
-		return err
+		return fmt.Errorf("event %q: %w", c.ID, err)
 	}
 	for i := range stories {
 		shown, err := c.shown(ctx, client, auditor, &stories[i])
@@ -93,7 +93,7 @@ func (c *eventShowCmd) Run(ctx context.Context, a *app) error {
 
 func (c *eventShowCmd) shown(ctx context.Context, client *client, auditor *audit.Auditor, s *audit.Story) (shownEvent, error) {
 	e := &s.Event
-	shown := shownEvent{ID: e.ID, Seq: e.Seq, Tenant: e.Tenant, Type: e.Type, Time: e.Time, Bytes: len(e.Body), Gone: s.Gone, Unmatched: s.Unmatched,
+	shown := shownEvent{ID: e.ID, Seq: e.Seq, Tenant: e.Tenant, Type: e.Type, Time: e.Time, Bytes: len(e.Body), Gone: s.Gone, Unmatched: s.Unmatched, Unlogged: s.Unlogged,
 		Deliveries: []shownDelivery{}}
 	for _, f := range e.Fields {
 		if shown.Headers == nil {
@@ -169,6 +169,11 @@ func (e *shownEvent) print(a *app) {
 	switch {
 	case e.Unmatched:
 		fmt.Fprintln(a.Out, "No replica has read it yet.")
+	case e.Unlogged:
+		fmt.Fprintln(a.Out, "The attempt log knows nothing of it: it does not reach back as far, or was off. What is to be found without:")
+		if len(e.Deliveries) == 0 {
+			fmt.Fprintln(a.Out, "nothing waits until a set time, and there is no dead letter.")
+		}
 	case len(e.Deliveries) == 0:
 		fmt.Fprintln(a.Out, "No endpoint wanted it.")
 	}
@@ -176,7 +181,7 @@ func (e *shownEvent) print(a *app) {
 		fmt.Fprintf(a.Out, "\n%s\n", payloadText(e.Payload, e.Base64))
 	}
 	for _, d := range e.Deliveries {
-		fmt.Fprintf(a.Out, "\n%s: %s\n", d.Endpoint, plain(d.stands()))
+		fmt.Fprintf(a.Out, "\n%s: %s\n", plain(d.Endpoint), plain(d.stands()))
 		d.printAttempts(a)
 	}
 }
@@ -200,11 +205,11 @@ func (d *shownDelivery) stands() string {
 			said += fmt.Sprintf(" since %s", precise(d.Since))
 		}
 	case audit.Dead:
-		said += fmt.Sprintf(" since %s: %s", precise(d.Since), d.Reason)
-		if d.DeadSeq > 0 {
-			said += fmt.Sprintf(" (jethook dlq show %d, jethook replay --seq %d)", d.DeadSeq, d.DeadSeq)
-		} else {
-			said += " (its dead letter was purged)"
+		said += fmt.Sprintf(" since %s: %s (jethook dlq show %d, jethook replay --seq %d)", precise(d.Since), d.Reason, d.DeadSeq, d.DeadSeq)
+	case audit.Discarded:
+		said += " by an operator"
+		if d.Reason != "" {
+			said += fmt.Sprintf("; it was a dead letter: %s", d.Reason)
 		}
 	case audit.Unaccounted:
 		said += ": it is nowhere to be found"

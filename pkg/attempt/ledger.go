@@ -25,7 +25,7 @@ func Part(eventID string) int {
 
 // Entry is a line of the ledger. It says for whom an event was (no Endpoint), what
 // came of an attempt (Outcome), that a delivery became a dead letter (Dead), or that
-// an operator discarded all that waits for an endpoint (Discarded).
+// an operator discarded all that waits for an endpoint, or its dead letters (Discarded).
 type Entry struct {
 	EventID  string `json:"event_id,omitempty"`
 	EventSeq uint64 `json:"event_seq,omitempty"`
@@ -51,6 +51,9 @@ type Entry struct {
 
 	Dead      delivery.Reason `json:"dead,omitempty"` // why it is a dead letter since At
 	Discarded bool            `json:"discarded,omitempty"`
+	Letters   bool            `json:"letters,omitempty"` // dead letters were discarded, and not what waits
+
+	Stored time.Time `json:"-"` // when the line was stored
 }
 
 // appendMatched writes for whom an event is.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,18 +92,58 @@ var ErrUnreadable = errors.New("a line cannot be read")
 
 // Entries yields the lines of a message of the ledger. After a line that cannot be
 // read it goes on with the next, for whoever goes on.
-func Entries(m streams.Message) iter.Seq2[Entry, error] { return decode(m, decodeEntry) }
+func Entries(m streams.Message) iter.Seq2[Entry, error] { return decode(m, entryOf(m)) }
+
+// Entries yields those lines of a message of the ledger that can be read.
+func (s *Store) Entries(m streams.Message) iter.Seq[Entry] { return readable(s, m, entryOf(m)) }
+
+// entryOf returns what reads a line of a message.
+func entryOf(m streams.Message) func([]byte) (Entry, error) {
+	return func(line []byte) (Entry, error) {
+		e, err := decodeEntry(line)
+		e.Stored = m.Time
+		return e, err
+	}
+}
 
 // ErrNoStream is the error where there is no stream of the attempt log.
 var ErrNoStream = errors.New("there is no stream")
 
 // Discard keeps that an operator discards all that waits for an endpoint.
 func (s *Store) Discard(ctx context.Context, tenant, endpoint string) error {
-	line, err := json.Marshal(Entry{Tenant: tenant, Endpoint: endpoint, At: time.Now().UTC(), Discarded: true})
-	if err != nil {
-		return fmt.Errorf("encode a line of the ledger: %w", err)
+	return s.discard(ctx, Entry{Tenant: tenant, Endpoint: endpoint})
+}
+
+// DiscardLetters keeps that an operator removes dead letters of endpoints, named as
+// TENANT/ENDPOINT.
+func (s *Store) DiscardLetters(ctx context.Context, names []string) error {
+	for _, chunk := range chunks(names) {
+		lines := make([]Entry, 0, len(chunk))
+		for _, name := range chunk {
+			tenant, endpoint, _ := strings.Cut(name, "/")
+			lines = append(lines, Entry{Tenant: tenant, Endpoint: endpoint, Letters: true})
+		}
+		if err := s.discard(ctx, lines...); err != nil {
+			return err
+		}
 	}
-	_, err = s.js.Publish(ctx, s.names.Ledger("0"), append(line, '\n'))
+	return nil
+}
+
+func (s *Store) discard(ctx context.Context, lines ...Entry) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	var data []byte
+	for _, l := range lines {
+		l.At, l.Discarded = time.Now().UTC(), true
+		line, err := json.Marshal(l)
+		if err != nil {
+			return fmt.Errorf("encode a line of the ledger: %w", err)
+		}
+		data = append(append(data, line...), '\n')
+	}
+	_, err := s.js.Publish(ctx, s.names.Ledger("0"), data)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		// There is no stream, or it has no leader for now.
 		if _, missing := s.js.Stream(ctx, s.names.Attempts()); missing != nil {
@@ -164,18 +205,27 @@ func (s *Store) explain(err error) error {
 // was stored, from a time on. Several events may have the same id: of several
 // tenants, or published days apart.
 func (s *Store) Event(ctx context.Context, id string, since time.Time) iter.Seq2[Entry, error] {
+	return s.ledger(ctx, Part(id), since, appendString(nil, id), func(e *Entry) bool { return e.EventID == id })
+}
+
+// Discarded yields what operators discarded from a time on.
+func (s *Store) Discarded(ctx context.Context, since time.Time) iter.Seq2[Entry, error] {
+	return s.ledger(ctx, 0, since, []byte(`"discarded":true`), func(e *Entry) bool { return e.Discarded })
+}
+
+// ledger yields those lines of a part that are meant. All of them contain a text.
+func (s *Store) ledger(ctx context.Context, part int, since time.Time, text []byte, meant func(*Entry) bool) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		quoted := appendString(nil, id)
-		for m, err := range s.read(s.names.Ledger(strconv.Itoa(Part(id))), since).All(ctx, s.js) {
+		for m, err := range s.read(s.names.Ledger(strconv.Itoa(part)), since).All(ctx, s.js) {
 			if err != nil {
 				yield(Entry{}, err)
 				return
 			}
-			if !bytes.Contains(m.Data, quoted) {
+			if !bytes.Contains(m.Data, text) {
 				continue // which is much faster than to read each line
 			}
-			for e := range readable(s, m, decodeEntry) {
-				if e.EventID == id && !yield(e, nil) {
+			for e := range s.Entries(m) {
+				if meant(&e) && !yield(e, nil) {
 					return
 				}
 			}

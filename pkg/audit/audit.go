@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -19,12 +20,33 @@ type Auditor struct {
 	names   streams.Names
 	log     *attempt.Store
 	letters *deadletter.Store
-	settle  time.Duration // between looks at what moves; only tests change it
+	// What only tests change:
+	settle func(context.Context) error // waits between looks at what moves
+	recent func(time.Time) []time.Time // since when an event is looked for before all is looked through
 }
 
 // New returns an auditor of a namespace.
 func New(js jetstream.JetStream, n streams.Names) *Auditor {
-	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: time.Second}
+	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: settle, recent: recent}
+}
+
+// Log returns the store that is read, which knows what of it could not be read.
+func (a *Auditor) Log() *attempt.Store { return a.log }
+
+// recent is what most ask about.
+func recent(now time.Time) []time.Time {
+	return []time.Time{now.Add(-time.Hour), now.Add(-24 * time.Hour)}
+}
+
+// settle waits as long as a delivery is on its way from one place to another, and
+// longer.
+func settle(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Second):
+		return nil
+	}
 }
 
 // Window says which events are audited.
@@ -32,6 +54,15 @@ type Window struct {
 	Since time.Time // stored at this time or later; zero is the oldest
 	Until time.Time // stored before this time; zero is now
 	Most  uint64    // only the newest so many; 0 is all
+
+	// MostLog lets the window begin later, so that of the attempt log no more than
+	// about so many bytes are about its time; 0 is all.
+	MostLog uint64
+
+	// Looks is how often at most what is nowhere is looked for; 0 is mostLooks.
+	Looks int
+	// Unburied takes the ledger's word for dead letters: for who may not read them.
+	Unburied bool
 }
 
 // Report says where the deliveries of a window stand. Matched is the sum of all
@@ -62,9 +93,9 @@ type Difference struct {
 // mostDifferences bounds how many are listed; all are counted.
 const mostDifferences = 1000
 
-// rounds is how often what is nowhere is looked for again: a delivery may move from
-// a place that is looked at later to one that was looked at before.
-const rounds = 5
+// mostLooks is how often what is nowhere is looked for: a delivery may move from a
+// place that is looked at later to one that was looked at before.
+const mostLooks = 6
 
 // Audit accounts for every delivery of the window's events.
 func (a *Auditor) Audit(ctx context.Context, w Window) (Report, error) {
@@ -72,20 +103,18 @@ func (a *Auditor) Audit(ctx context.Context, w Window) (Report, error) {
 	if err != nil || b == nil {
 		return Report{}, err
 	}
-	for round := 0; ; round++ {
+	for look := 1; ; look++ {
 		if err := b.read(ctx); err != nil {
 			return Report{}, err
 		}
 		if err := b.find(ctx); err != nil {
 			return Report{}, err
 		}
-		if b.nowhere() == 0 || round == rounds {
+		if len(b.nowhere())+len(b.lost) == 0 || look == cmp.Or(w.Looks, mostLooks) {
 			return b.report(), nil
 		}
-		select {
-		case <-ctx.Done():
-			return Report{}, context.Cause(ctx)
-		case <-time.After(a.settle):
+		if err := a.settle(ctx); err != nil {
+			return Report{}, err
 		}
 	}
 }
@@ -98,7 +127,8 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 		return nil, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
 	}
 	state := stream.CachedInfo().State
-	b := &books{Auditor: a, first: state.FirstSeq, last: state.LastSeq, open: make(map[key]*entry), early: make(map[key]State), discards: make(map[string]time.Time)}
+	b := a.newBooks(state.FirstSeq, state.LastSeq, time.Time{})
+	b.unburied = w.Unburied
 	if w.Until.IsZero() {
 		w.Until = state.LastTime.Add(time.Nanosecond)
 	}
@@ -127,7 +157,20 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	if b.until, err = a.timeOf(ctx, b.last); err != nil {
 		return nil, err
 	}
-	return b, b.reach(ctx)
+	some, err := b.reach(ctx, w.MostLog)
+	if err != nil || !some {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Now returns the time by the clock of the server that stores events.
+func (a *Auditor) Now(ctx context.Context) (time.Time, error) {
+	stream, err := a.js.Stream(ctx, a.names.Events())
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
+	}
+	return stream.CachedInfo().TimeStamp, nil
 }
 
 // firstSince returns the sequence of the first event that was stored at a time or
@@ -182,10 +225,3 @@ func floorOf(info *jetstream.ConsumerInfo) uint64 {
 
 // allOfIt is a floor that is above every sequence.
 const allOfIt = 1 << 62
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}

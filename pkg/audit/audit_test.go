@@ -1,11 +1,15 @@
 package audit
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/delivery"
+	"jethook/pkg/event"
 	"jethook/streams"
 )
 
@@ -41,6 +45,7 @@ func TestEveryDeliveryIsAccountedFor(t *testing.T) {
 	again := delivery.New(first, "dead")
 	again.State.Replay = true
 	w.store(&again, n.Delivery("default", "acme", "dead"))
+	w.exhumed(1)
 	w.expect(w.audit(Window{}), Report{Events: 2, Unread: 1, Matched: 6, Delivered: 1, Waiting: 3, Held: 1, Discarded: 1})
 	w.attempt(first, "dead", 200)
 	w.expect(w.audit(Window{}), Report{Events: 2, Unread: 1, Matched: 6, Delivered: 2, Waiting: 2, Held: 1, Discarded: 1})
@@ -92,6 +97,132 @@ func TestLinesOfReplicasThatDied(t *testing.T) {
 	w.expect(w.audit(Window{}), Report{Events: 3, Matched: 5, Delivered: 4, Dead: 1})
 }
 
+// An event for so many endpoints that several lines name them is matched twice, the
+// second time for others.
+func TestManyEndpointsMatchedTwice(t *testing.T) {
+	w := newWorld(t)
+	many := make([]string, 9000)
+	for i := range many {
+		many[i] = fmt.Sprint("many-", i)
+	}
+	e := w.publish("a")
+	w.log.Matched(&e, append(many, "gone"), []string{"before", "ledger"})
+	for _, endpoint := range append(many, "ledger") {
+		w.attempt(e, endpoint, 200)
+	}
+	w.log.Matched(&e, append(append([]string{"lost"}, many...), "new"), []string{"ledger"})
+	w.attempt(e, "new", 200)
+	w.ackAll()
+	r := w.audit(Window{})
+	w.expect(r, Report{Events: 1, Matched: 9003, Delivered: 9002, Unaccounted: 1})
+	if len(r.Differences) != 1 || r.Differences[0].Endpoint != "acme/lost" {
+		t.Errorf("differences %+v", r.Differences)
+	}
+}
+
+// What is looked for lies behind its event, and under the subjects of its endpoint.
+// All else is not read, however much there is.
+func TestTheRestIsNotRead(t *testing.T) {
+	w := newWorld(t)
+	body := make([]byte, 10_000)
+	held := func(e event.Event, endpoint string) {
+		for range 300 {
+			e.Body = body
+			d := delivery.New(e, endpoint)
+			w.store(&d, w.names.Held("acme", endpoint, streams.HeldNew))
+		}
+	}
+	old := w.publish("old")
+	held(old, "down")
+	e := w.publish("new")
+	w.log.Matched(&e, []string{"down", "lost"}, nil)
+	held(e, "other")
+	d := delivery.New(e, "down")
+	w.store(&d, w.names.Held("acme", "down", streams.HeldNew))
+	w.ackAll()
+	w.log.Flush(w.ctx)
+	b := w.newBooks(e.Seq, e.Seq, e.Time.Add(skew)) // of which skew is taken off
+	before := w.js.Conn().Stats().InBytes
+	for range 3 {
+		w.must(b.read(w.ctx))
+		w.must(b.find(w.ctx))
+	}
+	if read := w.js.Conn().Stats().InBytes - before; read > 200_000 {
+		t.Errorf("%d bytes were read", read)
+	}
+	w.expect(b.report(), Report{Events: 1, Matched: 2, Held: 1, Unaccounted: 1})
+}
+
+// A delivery may be stored before the line is that says for whom its event is: what
+// was looked through before that is looked through for it.
+func TestMatchedWhileItIsLookedFor(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.publish("first"), w.publish("second")
+	w.log.Matched(&first, []string{"lost"}, nil)
+	d := delivery.New(second, "late")
+	w.store(&d, w.names.Delivery("default", "acme", "late"))
+	w.ackAll()
+	w.log.Flush(w.ctx)
+	b := w.newBooks(first.Seq, second.Seq, first.Time)
+	w.must(b.read(w.ctx))
+	w.must(b.find(w.ctx))
+	w.log.Matched(&second, []string{"late"}, nil)
+	w.log.Flush(w.ctx)
+	w.must(b.read(w.ctx))
+	w.must(b.find(w.ctx))
+	w.expect(b.report(), Report{Events: 2, Matched: 2, Waiting: 1, Unaccounted: 1})
+}
+
+// A discard accounts for what was there when it was said, or came while it went on,
+// and for nothing later.
+func TestALossLaterThanADiscard(t *testing.T) {
+	at := time.Now()
+	b := (&Auditor{}).newBooks(1, 3, at)
+	for seq := range uint64(3) {
+		b.enter(&attempt.Entry{EventSeq: seq + 1, Tenant: "acme", Matched: []string{"crm"}, Stored: at})
+	}
+	at = at.Add(time.Minute)
+	b.enter(&attempt.Entry{Tenant: "acme", Endpoint: "crm", Discarded: true, Stored: at})
+	b.enter(&attempt.Entry{EventSeq: 2, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing)})
+	b.enter(&attempt.Entry{EventSeq: 3, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing + 1)})
+	for k := range b.nowhere() {
+		b.conclude(k, 3, nil)
+	}
+	if r := b.report(); r.Discarded != 2 || r.Unaccounted != 1 || r.Differences[0].EventSeq != 3 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// A dead letter that the ledger tells of is there, or was replayed or removed. Where
+// it is not, that is a difference.
+func TestDeadLettersAreThere(t *testing.T) {
+	w := newWorld(t)
+	e := w.publish("a")
+	w.log.Matched(&e, []string{"before", "there", "lost", "purged", "after"}, nil)
+	for _, endpoint := range []string{"before", "there", "lost", "purged", "after"} {
+		w.bury(w.attempt(e, endpoint, 400))
+	}
+	w.ackAll()
+	w.expect(w.audit(Window{}), Report{Events: 1, Matched: 5, Dead: 5})
+	w.must(w.Auditor.log.DiscardLetters(w.ctx, []string{"acme/purged"}))
+	w.exhumed(4)
+	w.exhumed(3)
+	r := w.audit(Window{})
+	w.expect(r, Report{Events: 1, Matched: 5, Dead: 3, Discarded: 1, Unaccounted: 1})
+	if len(r.Differences) != 1 || r.Differences[0].Endpoint != "acme/lost" {
+		t.Errorf("differences %+v", r.Differences)
+	}
+	w.expect(w.audit(Window{Unburied: true}), Report{Events: 1, Matched: 5, Dead: 5})
+	// Replayed, attempted and lost: that a letter was purged is no excuse.
+	w.attempt(e, "purged", 503)
+	w.expect(w.audit(Window{}), Report{Events: 1, Matched: 5, Dead: 3, Unaccounted: 2})
+	// Somebody empties the stream with another tool.
+	stream, err := w.js.Stream(w.ctx, w.names.DeadLetters())
+	w.must(err)
+	w.must(stream.Purge(w.ctx))
+	w.expect(w.audit(Window{}), Report{Events: 1, Matched: 5, Discarded: 4, Unaccounted: 1})
+}
+
 // An ordered endpoint has had what its consumer acked, and waits for the rest.
 func TestOrderedEndpoints(t *testing.T) {
 	w := newWorld(t)
@@ -109,6 +240,23 @@ func TestOrderedEndpoints(t *testing.T) {
 		w.must(m.DoubleAck(w.ctx))
 	}
 	w.expect(w.audit(Window{}), Report{Events: 3, Matched: 3, Delivered: 2, Waiting: 1})
+}
+
+// One whose consumer has acked nothing yet waits, too, and one without a consumer
+// waits for nothing.
+func TestOrderedEndpointsThatHadNothing(t *testing.T) {
+	w := newWorld(t)
+	e := w.publish("a")
+	w.log.Matched(&e, nil, []string{"ledger", "gone"})
+	w.ackAll()
+	c := streams.Ordered(w.names, "acme", "ledger", []string{">"}, 1)
+	_, err := w.js.CreateConsumer(w.ctx, c.Stream, c.Config)
+	w.must(err)
+	r := w.audit(Window{})
+	w.expect(r, Report{Events: 1, Matched: 2, Waiting: 1, Unaccounted: 1})
+	if len(r.Differences) != 1 || r.Differences[0].Endpoint != "acme/gone" {
+		t.Errorf("differences %+v", r.Differences)
+	}
 }
 
 func TestWindows(t *testing.T) {
@@ -175,8 +323,55 @@ func TestWithoutALog(t *testing.T) {
 	if r := w.audit(Window{}); r.Events != 1 || r.Unaccounted != 0 || !strings.Contains(r.Note, "reaches back") {
 		t.Errorf("with a log that is shorter: %+v", r)
 	}
+	w.must(stream.Purge(w.ctx))
+	if r, err := w.Audit(w.ctx, Window{}); !errors.Is(err, errEmptied) {
+		t.Errorf("with an emptied log: %+v, %v", r, err)
+	}
 	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
 	if _, err := w.Audit(w.ctx, Window{}); err == nil {
 		t.Error("no error without a stream")
+	}
+	topology, err := streams.NewTopology(streams.Options{Names: w.names})
+	w.must(err)
+	_, err = topology.Ensure(w.ctx, w.js)
+	w.must(err)
+	if r, err := w.Audit(w.ctx, Window{}); err == nil {
+		t.Errorf("with a log made anew: %+v", r)
+	}
+	e := w.publish("f")
+	w.log.Matched(&e, []string{"crm"}, nil)
+	w.attempt(e, "crm", 200)
+	w.log.Flush(w.ctx)
+	w.ackAll()
+	if r := w.audit(Window{}); r.Events != 1 || r.Unaccounted != 0 || !strings.Contains(r.Note, "reaches back") {
+		t.Errorf("with a log made anew: %+v", r)
+	}
+}
+
+// However much was logged for how few events, the newest of it only is looked at
+// where that is asked for.
+func TestTheNewestOfTheLog(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a", "b", "c"} {
+		e := w.publish(id)
+		w.log.Matched(&e, []string{"crm"}, nil)
+		for range 1000 {
+			w.attempt(e, "crm", 503)
+		}
+		w.attempt(e, "crm", 200)
+		w.log.Flush(w.ctx)
+	}
+	w.ackAll()
+	stream, err := w.js.Stream(w.ctx, w.names.Attempts())
+	w.must(err)
+	all := stream.CachedInfo().State.Bytes
+	if r := w.audit(Window{MostLog: all/2 + 1}); r.Events == 0 || r.Events == 3 || r.Unaccounted != 0 || r.Note == "" {
+		t.Errorf("half of the log: %+v", r)
+	}
+	if r := w.audit(Window{MostLog: all}); r.Events != 3 || r.Note != "" {
+		t.Errorf("all of the log: %+v", r)
+	}
+	if r := w.audit(Window{MostLog: 1}); r.Events != 0 || r.Unaccounted != 0 {
+		t.Errorf("nothing of the log: %+v", r)
 	}
 }

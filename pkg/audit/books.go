@@ -3,33 +3,29 @@ package audit
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/attempt"
 	"jethook/pkg/delivery"
 	"jethook/streams"
 )
 
-// books are what is known of a window's deliveries so far.
+// books are what is known of the deliveries of a span of events so far.
 type books struct {
 	*Auditor
 	first, last  uint64 // of the events
 	since, until time.Time
 	note         string
 
-	ledger   uint64         // up to where it was read
-	seen     map[uint64]int // events, by how many deliveries they have
-	open     map[key]*entry // deliveries that are neither delivered nor discarded
-	early    map[key]State  // deliveries that were settled before their event was matched
-	discards map[string]time.Time
-	settled  int      // delivered
-	lost     []uint64 // events that nobody matched, and nobody will
-	unread   int      // events that nobody matched yet
+	ledger     uint64            // up to where it was read
+	matches    map[uint64]int    // how often an event was matched
+	deliveries map[key]*entry    // nil for one that was delivered
+	endpoints  map[string]string // their names, each kept once
+	removals   []removal
+	unburied   bool     // dead letters are taken to be where the ledger says
+	lost       []uint64 // events that nobody matched, and nobody will
+	unread     int      // events that nobody matched yet
 }
 
 // key names a delivery.
@@ -38,56 +34,61 @@ type key struct {
 	endpoint string // TENANT/ENDPOINT
 }
 
-// entry is a delivery that is not known to be delivered.
+// entry is a delivery that is not known to be delivered, or not to be any event's.
 type entry struct {
-	eventID    string
-	ordered    bool
-	superseded bool // the event was matched again, and is not for this one any more
-	state      State
+	eventID string
+	ordered bool
+	// match is the last of the event's matches that named the endpoint. Where it is
+	// not the last there was, a replica died over the event, and it is not for this
+	// endpoint any more unless that was stored before. With 0 the line that names it
+	// is still to come, or it was sent from the history to whom it was not for.
+	match  int
+	state  State     // empty: nowhere
+	last   time.Time // when the last line about it was stored
+	looked uint64    // up to where it was looked for in the stream of deliveries
+	place  place     // where it was found there
+	died   time.Time // when the last line was stored that says that it is a dead letter
+	letter uint64    // that dead letter, where it was looked for and found
 }
 
-// reach finds out whether the ledger reaches back far enough.
-func (b *books) reach(ctx context.Context) error {
-	b.seen = make(map[uint64]int)
-	stream, err := b.js.Stream(ctx, b.names.Attempts())
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w: without the attempt log nothing can be audited", b.names.Attempts(), err)
-	}
-	state := stream.CachedInfo().State
-	if state.Msgs == 0 {
-		b.note = "the attempt log is empty: JETHOOK_ATTEMPT_LOG may be off"
-	}
-	if state.FirstSeq <= 1 || !state.FirstTime.After(b.since) {
-		return nil
-	}
-	from, err := b.firstSince(ctx, state.FirstTime)
-	if err != nil {
-		return err
-	}
-	if from == 0 || from > b.last {
-		return fmt.Errorf("the attempt log reaches back to %s only: raise max_bytes of stream %s to keep more, or audit what came later",
-			state.FirstTime.Format(time.RFC3339), b.names.Attempts())
-	}
-	b.first, b.since = from, state.FirstTime
-	b.note = fmt.Sprintf("the attempt log reaches back to %s only", state.FirstTime.Format(time.RFC3339))
-	return nil
+// removal is what an operator removed.
+type removal struct {
+	endpoint string // TENANT/ENDPOINT; empty is all
+	letters  bool   // dead letters, and not what waits
+	until    time.Time
+}
+
+// covers reports whether a delivery was removed: later than the last that is known
+// of it.
+func (r removal) covers(k key, it *entry) bool {
+	return (r.endpoint == "" || r.endpoint == k.endpoint) && !it.last.After(r.until) &&
+		(!r.letters || it.last.Equal(it.died))
+}
+
+// removing is for how long what an operator removes may go on to come, and to be
+// removed, after it was said.
+const removing = 30 * time.Second
+
+// skew is by how much the clocks of the servers that store streams may differ.
+const skew = 5 * time.Second
+
+func (a *Auditor) newBooks(first, last uint64, since time.Time) *books {
+	return &books{Auditor: a, first: first, last: last, since: since,
+		matches: make(map[uint64]int), deliveries: make(map[key]*entry), endpoints: make(map[string]string)}
 }
 
 // read reads what the ledger says that was not read before.
 func (b *books) read(ctx context.Context) error {
-	read := streams.Read{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since}
+	read := streams.Read{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since.Add(-skew)}
 	if b.ledger > 0 {
-		read.First, read.Since = b.ledger+1, time.Time{}
+		read.First = b.ledger + 1
 	}
 	for m, err := range read.All(ctx, b.js) {
 		if err != nil {
 			return err
 		}
 		b.ledger = m.Seq
-		for e, err := range attempt.Entries(m) {
-			if err != nil {
-				return err
-			}
+		for e := range b.log.Entries(m) {
 			b.enter(&e)
 		}
 	}
@@ -95,172 +96,107 @@ func (b *books) read(ctx context.Context) error {
 }
 
 // enter takes a line of the ledger into the books.
-func (b *books) enter(e *attempt.Entry) {
-	name := e.Tenant + "/" + e.Endpoint
-	if e.Discarded {
-		b.discards[name] = later(b.discards[name], e.At)
-		return
-	}
-	if e.EventSeq < b.first || e.EventSeq > b.last {
-		return
-	}
-	k := key{e.EventSeq, name}
+func (b *books) enter(l *attempt.Entry) {
+	name := b.name(l.Tenant, l.Endpoint)
 	switch {
-	case e.Endpoint == "":
-		b.match(e)
-	case e.Outcome == delivery.Delivered:
-		b.settle(k, Delivered)
-	case e.Dead != "":
-		b.settle(k, Dead)
+	case l.Discarded:
+		b.removals = append(b.removals, removal{name, l.Letters, l.Stored.Add(removing)})
+	case l.EventSeq < b.first || l.EventSeq > b.last:
+	case l.Endpoint == "":
+		b.match(l)
+	default:
+		b.attempted(l, key{l.EventSeq, name})
 	}
 }
 
-// settle enters what became of a delivery. The event may be matched later only: when
-// its delivery was stored, and whoever stored it died before the line about that.
-func (b *books) settle(k key, s State) {
-	it, open := b.open[k]
-	_, known := b.seen[k.event]
-	switch {
-	case open && s == Delivered:
-		delete(b.open, k)
-		b.settled++
-	case open:
-		it.state = s
-	case !known && b.early[k] != Delivered:
-		b.early[k] = s
+// name returns TENANT/ENDPOINT, the same text for the same: there are millions of
+// deliveries to some endpoints.
+func (b *books) name(tenant, endpoint string) string {
+	name := tenant + "/" + endpoint
+	if known, ok := b.endpoints[name]; ok {
+		return known
 	}
+	b.endpoints[name] = name
+	return name
 }
 
-// match enters for whom an event is. It is read anew when a replica died over it,
-// and then only what it is for now counts, beside what was stored before.
-func (b *books) match(e *attempt.Entry) {
-	if _, known := b.seen[e.EventSeq]; known && !e.More {
-		for k, it := range b.open {
-			if k.event == e.EventSeq && !slices.Contains(e.Matched, k.endpoint[len(e.Tenant)+1:]) {
-				it.superseded = true
+// match enters for whom an event is. It is matched anew when a replica died over it,
+// and then those only that are named now still have it to get.
+func (b *books) match(l *attempt.Entry) {
+	if !l.More {
+		b.matches[l.EventSeq]++
+	}
+	for i, ids := range [][]string{l.Matched, l.Ordered} {
+		for _, id := range ids {
+			k := key{l.EventSeq, b.name(l.Tenant, id)}
+			it := b.entry(k)
+			if it == nil {
+				continue
+			}
+			it.eventID, it.ordered, it.match, it.last = l.EventID, i == 1, max(b.matches[l.EventSeq], 1), l.Stored
+			if it.state == Delivered { // the line about the match came late
+				b.deliveries[k] = nil
 			}
 		}
+	}
+}
+
+// attempted enters what came of an attempt.
+func (b *books) attempted(l *attempt.Entry, k key) {
+	it := b.entry(k)
+	if it == nil {
 		return
 	}
-	b.seen[e.EventSeq] += len(e.Matched) + len(e.Ordered)
-	for i, names := range [][]string{e.Matched, e.Ordered} {
-		for _, id := range names {
-			k := key{e.EventSeq, e.Tenant + "/" + id}
-			b.open[k] = &entry{eventID: e.EventID, ordered: i == 1}
-			if s, early := b.early[k]; early {
-				delete(b.early, k)
-				b.settle(k, s)
-			}
-		}
+	it.eventID, it.last = l.EventID, l.Stored
+	switch {
+	case l.Outcome == delivery.Delivered && it.match > 0:
+		b.deliveries[k] = nil
+	case l.Outcome == delivery.Delivered:
+		it.state = Delivered
+	case l.Dead != "" && it.state != Delivered:
+		it.state, it.died, it.letter = Dead, l.Stored, 0
 	}
 }
 
-// find looks for what the ledger does not say where it is.
-func (b *books) find(ctx context.Context) error {
-	// First, so that what is acked by now is in the ledger when that is read again.
-	least, ordered, err := b.floors(ctx)
-	if err != nil {
-		return err
+// entry returns what is known of a delivery, and nil of one that was delivered.
+func (b *books) entry(k key) *entry {
+	it, known := b.deliveries[k]
+	if !known {
+		it = &entry{}
+		b.deliveries[k] = it
 	}
-	if b.nowhere() > 0 {
-		for _, it := range b.open {
-			if it.state == Waiting || it.state == Held {
-				it.state = ""
-			}
-		}
-		for _, subject := range b.all() {
-			for p, err := range b.places(ctx, subject) {
-				if err != nil {
-					return err
-				}
-				if it, open := b.open[key{p.eventSeq, p.tenant + "/" + p.endpoint}]; open {
-					it.state = p.state // also of a dead one that is being replayed
-				}
-			}
-		}
-	}
-	for k, it := range b.open {
-		switch {
-		case it.state != "":
-		case it.ordered && k.event <= ordered[k.endpoint]:
-			delete(b.open, k) // acked, and not dead
-			b.settled++
-		case it.ordered && ordered[k.endpoint] > 0, k.event > least:
-			it.state = Waiting // in hand, or about to be
-		case !b.discards[k.endpoint].IsZero():
-			it.state = Discarded
-		case it.superseded:
-			delete(b.open, k)
-			b.seen[k.event]--
-		}
-	}
-	b.lost, b.unread = b.lost[:0], 0
-	for seq := b.first; seq <= b.last; seq++ {
-		switch _, known := b.seen[seq]; {
-		case known:
-		case seq > least:
-			b.unread++
-		default:
-			b.lost = append(b.lost, seq)
-		}
-	}
-	return b.forgetDeleted(ctx)
-}
-
-// forgetDeleted drops events that nobody matched because they are not there: an
-// operator deleted them.
-func (b *books) forgetDeleted(ctx context.Context) error {
-	const some = 1000 // a difference as large is one, whatever was deleted
-	if len(b.lost) == 0 || len(b.lost) > some {
-		return nil
-	}
-	stream, err := b.js.Stream(ctx, b.names.Events())
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", b.names.Events(), err)
-	}
-	b.lost = slices.DeleteFunc(b.lost, func(seq uint64) bool {
-		_, err := stream.GetMsg(ctx, seq)
-		return errors.Is(err, jetstream.ErrMsgNotFound)
-	})
-	return nil
-}
-
-// nowhere returns how many deliveries and events have not been found yet.
-func (b *books) nowhere() int {
-	n := len(b.lost)
-	for _, it := range b.open {
-		if it.state == "" {
-			n++
-		}
-	}
-	return n
+	return it
 }
 
 func (b *books) report() Report {
-	r := Report{Since: b.since, Until: b.until, Delivered: b.settled, Note: b.note,
-		Events: len(b.seen), Unread: b.unread, Unaccounted: len(b.lost)}
-	for _, n := range b.seen {
-		r.Matched += n
-	}
+	r := Report{Since: b.since, Until: b.until, Note: b.note, Events: len(b.matches), Unread: b.unread, Unaccounted: len(b.lost)}
 	for _, seq := range b.lost {
 		r.Differences = append(r.Differences, Difference{EventSeq: seq})
 	}
-	for k, it := range b.open {
-		switch it.state {
-		case Waiting:
+	for k, it := range b.deliveries {
+		if it != nil && it.match == 0 {
+			continue
+		}
+		r.Matched++
+		switch {
+		case it == nil:
+			r.Delivered++
+		case it.state == Waiting:
 			r.Waiting++
-		case Held:
+		case it.state == Held:
 			r.Held++
-		case Dead:
+		case it.state == Dead:
 			r.Dead++
-		case Discarded:
+		case it.state == Discarded:
 			r.Discarded++
 		default:
 			r.Unaccounted++
 			r.Differences = append(r.Differences, Difference{k.event, it.eventID, k.endpoint})
 		}
 	}
-	slices.SortFunc(r.Differences, func(a, b Difference) int { return cmp.Compare(a.EventSeq, b.EventSeq) })
+	slices.SortFunc(r.Differences, func(a, b Difference) int {
+		return cmp.Or(cmp.Compare(a.EventSeq, b.EventSeq), cmp.Compare(a.Endpoint, b.Endpoint))
+	})
 	r.Differences = r.Differences[:min(len(r.Differences), mostDifferences)]
 	return r
 }

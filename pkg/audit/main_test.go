@@ -63,7 +63,7 @@ func newWorld(t testing.TB) *world {
 	_, err = topology.Ensure(ctx, w.js)
 	w.must(err)
 	w.Auditor = New(w.js, w.names)
-	w.settle = time.Millisecond
+	w.settle = func(context.Context) error { return nil }
 	w.log = attempt.NewWriter(attempt.Options{JetStream: w.js, Names: w.names, Counter: nobody{}, Logger: zerolog.Nop()})
 	run, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -141,6 +141,14 @@ func (w *world) bury(d *delivery.Delivery) {
 	_, err = w.js.PublishMsg(w.ctx, m)
 	w.must(err)
 	w.log.Dead(d, delivery.Rejected)
+}
+
+// exhumed removes a dead letter, as a replay or an operator does.
+func (w *world) exhumed(seq uint64) {
+	w.Helper()
+	stream, err := w.js.Stream(w.ctx, w.names.DeadLetters())
+	w.must(err)
+	w.must(stream.DeleteMsg(w.ctx, seq))
 }
 
 func (w *world) audit(window Window) Report {

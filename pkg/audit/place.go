@@ -30,11 +30,13 @@ type place struct {
 	eventID          string
 }
 
-// places yields the deliveries that lie under a subject, oldest first, of those
-// that can be read.
-func (a *Auditor) places(ctx context.Context, subject string) iter.Seq2[place, error] {
+// places yields the deliveries that a part of their stream holds, oldest first, of
+// those that can be read. Their bodies come along: NATS leaves them out for consumers
+// only, and on a work queue there is room for none beside those that work.
+func (a *Auditor) places(ctx context.Context, read streams.Read) iter.Seq2[place, error] {
+	read.Stream = a.names.Deliveries()
 	return func(yield func(place, error) bool) {
-		for m, err := range (streams.Read{Stream: a.names.Deliveries(), Filter: subject}).All(ctx, a.js) {
+		for m, err := range read.All(ctx, a.js) {
 			if err != nil {
 				yield(place{}, err)
 				return
@@ -63,15 +65,4 @@ func (a *Auditor) place(m streams.Message) (p place, ok bool) {
 	}
 	p.delivery, p.eventSeq, p.eventID = d.State, d.Event.Seq, d.Event.ID
 	return p, true
-}
-
-// all are the subjects of all that lies in the stream of deliveries.
-func (a *Auditor) all() []string {
-	n := a.names
-	return []string{n.Delivery("*", "*", "*"), n.Scheduled("*", "*", "*", "*"), n.Held("*", "*", "*")}
-}
-
-// of are the subjects of what of an event lies there for an endpoint.
-func of(n streams.Names, tenant, endpoint, eventID string) []string {
-	return []string{n.Scheduled(tenant, endpoint, eventID, "*"), n.Delivery("*", tenant, endpoint), n.Held(tenant, endpoint, "*")}
 }

@@ -17,6 +17,7 @@ type Letter struct {
 	EventID   string          `json:"event_id"`
 	EventType string          `json:"event_type"`
 	EventTime time.Time       `json:"event_time"`
+	EventSeq  uint64          `json:"-"` // in the stream of events
 	Tenant    string          `json:"tenant"`
 	Endpoint  string          `json:"endpoint"`
 	URL       string          `json:"url"` // as it may be shown; empty where the endpoint was gone
@@ -88,7 +89,7 @@ func (o *open) decode(names streams.Names) error {
 		return err
 	}
 	o.delivery = d
-	l.EventID, l.EventType, l.EventTime = d.Event.ID, d.Event.Type, d.Event.Time
+	l.EventID, l.EventType, l.EventTime, l.EventSeq = d.Event.ID, d.Event.Type, d.Event.Time, d.Event.Seq
 	l.URL, l.Reason, l.LastStatus, l.LastError = why.URL, why.Reason, why.LastStatus, why.LastError
 	l.Attempts = max(len(d.State.History), d.State.Attempts)
 	if d.State.History != nil {

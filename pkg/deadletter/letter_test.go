@@ -51,7 +51,7 @@ func TestGetTellsAll(t *testing.T) {
 			}
 			l.DeadAt, l.Payload, l.PayloadBase64 = time.Time{}, nil, nil
 			want := Letter{
-				Seq: seq, EventID: d.Event.ID, EventType: "order.created", EventTime: d.Event.Time,
+				Seq: seq, EventID: d.Event.ID, EventType: "order.created", EventTime: d.Event.Time, EventSeq: d.Event.Seq,
 				Tenant: "acme", Endpoint: "crm", URL: "https://example.com/hooks",
 				Reason: delivery.AttemptsExhausted, Attempts: 1, LastStatus: 503, LastError: "503 Service Unavailable",
 				History: d.State.History, Headers: map[string]string{"content-type": "application/json"},

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,8 +9,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/attempt"
 	"jethook/pkg/audit"
 	"jethook/pkg/embedded"
+	"jethook/pkg/event"
 	"jethook/pkg/telemetry"
 	"jethook/streams"
 )
@@ -31,36 +34,74 @@ func TestAccounting(t *testing.T) {
 	must(t, err)
 	_, err = topology.Ensure(t.Context(), js)
 	must(t, err)
-	// An event that was acked, and of which nobody said anything.
-	_, err = js.Publish(t.Context(), "webhooks.events.acme.x", nil)
+	acked(t, js, names)
+
+	first, now := true, time.Now()
+	metrics := telemetry.NewMetrics("test")
+	auditor := audit.New(js, names)
+	a := &accounting{auditor: auditor, first: func() bool { return first }, metrics: metrics,
+		now:    func(context.Context) (time.Time, error) { return now, nil },
+		failed: func(err error) { t.Error(err) }}
+	expect := func(difference, missing float64) {
+		t.Helper()
+		a.once(t.Context())
+		if got := value(t, metrics, "jethook_accounting_difference"); got != difference {
+			t.Errorf("the difference is %v, want %v", got, difference)
+		}
+		if got := value(t, metrics, "jethook_accounting_missing_total"); got != missing {
+			t.Errorf("%v are missing, want %v", got, missing)
+		}
+	}
+	expect(0, 0) // it is too young
+	now = time.Now().Add(accountAfter + time.Second)
+	expect(1, 0) // it may be on its way
+	if got := value(t, metrics, "jethook_accounting_timestamp_seconds"); got < float64(now.Add(-time.Minute).Unix()) {
+		t.Errorf("accounted at %v, which is before %v", got, now.Unix())
+	}
+	expect(1, 1)
+	expect(1, 1) // it is counted once
+	// Another is found when it is looked for again, and a third is not, although it
+	// is not among the newest any more by then.
+	late, lost := acked(t, js, names), acked(t, js, names)
+	now = time.Now().Add(accountAfter + time.Second)
+	expect(3, 1)
+	log := attempt.NewWriter(attempt.Options{JetStream: js, Names: names, Counter: metrics, Logger: zerolog.Nop()})
+	log.Matched(&event.Event{ID: "late", Seq: late, Tenant: "acme"}, nil, nil)
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	log.Run(ended) // which stores what there is
+	now = now.Add(accountFor + time.Minute)
+	expect(0, 2)
+	expect(0, 2)
+	if d := (audit.Difference{EventSeq: lost}); a.counted[d].IsZero() {
+		t.Errorf("what was counted is %v", a.counted)
+	}
+	now = now.Add(countedFor + time.Second)
+	expect(0, 2)
+	if len(a.counted) != 0 {
+		t.Errorf("it is remembered for ever: %v", a.counted)
+	}
+	first = false
+	a.once(t.Context())
+	if got := value(t, metrics, "jethook_accounting_timestamp_seconds"); got != 0 {
+		t.Errorf("one that does not rank first accounted at %v", got)
+	}
+	if at, err := auditor.Now(t.Context()); err != nil || at.IsZero() {
+		t.Errorf("the server's clock says %s, %v", at, err)
+	}
+}
+
+// acked publishes an event that is acked, and of which nobody says anything.
+func acked(t *testing.T, js jetstream.JetStream, names streams.Names) (seq uint64) {
+	t.Helper()
+	ack, err := js.Publish(t.Context(), "webhooks.events.acme.x", nil)
 	must(t, err)
 	fanout, err := js.Consumer(t.Context(), names.Events(), streams.Fanout)
 	must(t, err)
 	m, err := fanout.Next()
 	must(t, err)
 	must(t, m.DoubleAck(t.Context()))
-
-	first := true
-	metrics := telemetry.NewMetrics("test")
-	a := &accounting{auditor: audit.New(js, names), first: func() bool { return first }, metrics: metrics,
-		failed: func(err error) { t.Error(err) }}
-	now := time.Now()
-	a.once(t.Context(), now.Add(accountAfter+time.Second))
-	if got := gauge(t, metrics, "jethook_accounting_difference"); got != 1 {
-		t.Errorf("the difference is %v, want 1", got)
-	}
-	if got := gauge(t, metrics, "jethook_accounting_timestamp_seconds"); got < float64(now.Unix()) {
-		t.Errorf("accounted at %v, which is before %v", got, now.Unix())
-	}
-	a.once(t.Context(), now.Add(accountFor+time.Minute)) // by then it is no news
-	if got := gauge(t, metrics, "jethook_accounting_difference"); got != 0 {
-		t.Errorf("the difference of later events is %v", got)
-	}
-	first = false
-	a.once(t.Context(), now.Add(accountAfter+time.Second))
-	if got := gauge(t, metrics, "jethook_accounting_timestamp_seconds"); got != 0 {
-		t.Errorf("one that does not rank first accounted at %v", got)
-	}
+	return ack.Sequence
 }
 
 func must(t *testing.T, err error) {
@@ -70,13 +111,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func gauge(t *testing.T, m *telemetry.Metrics, name string) float64 {
+func value(t *testing.T, m *telemetry.Metrics, name string) float64 {
 	t.Helper()
 	families, err := m.Registry.Gather()
 	must(t, err)
 	for _, f := range families {
 		if f.GetName() == name {
-			return f.GetMetric()[0].GetGauge().GetValue()
+			m := f.GetMetric()[0]
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
 	t.Fatalf("no metric %s", name)

@@ -10,6 +10,7 @@ import (
 type audit struct {
 	deliveries *prometheus.GaugeVec
 	difference prometheus.Gauge
+	missing    prometheus.Counter
 	at         prometheus.Gauge
 	records    prometheus.Counter
 	lost       prometheus.Counter
@@ -23,6 +24,7 @@ func newAudit(f families) audit {
 	a := audit{
 		deliveries: f.gauge("jethook_accounting_deliveries", "Deliveries of the window that was audited last, by where they are; matched is all of them.", "state"),
 		difference: f.gauge("jethook_accounting_difference", "Deliveries that matched, less those that are delivered, waiting, held, dead or discarded: 0 when all are accounted for.").WithLabelValues(),
+		missing:    f.counter("jethook_accounting_missing_total", "Deliveries, and events that nobody matched, of which two audits in a row did not find out what became; each once.").WithLabelValues(),
 		at:         f.gauge("jethook_accounting_timestamp_seconds", "When the last audit ended; 0 is never.").WithLabelValues(),
 		records:    f.counter("jethook_attempt_log_records_total", "Lines of the attempt log and the ledger that were stored.").WithLabelValues(),
 		lost:       f.counter("jethook_attempt_log_lost_total", "Lines of the attempt log and the ledger that NATS did not store in time; they are missing there.").WithLabelValues(),
@@ -49,6 +51,9 @@ func (m *Metrics) Accounting(a Accounts, at time.Time) {
 	}
 	m.audit.at.Set(float64(at.Unix()))
 }
+
+// Missing counts deliveries that two audits in a row did not find.
+func (m *Metrics) Missing(n int) { m.audit.missing.Add(float64(n)) }
 
 // AttemptsLogged counts lines of the attempt log that were stored.
 func (m *Metrics) AttemptsLogged(n int) { m.audit.records.Add(float64(n)) }

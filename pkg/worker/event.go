@@ -40,6 +40,8 @@ func (w *Worker) event(m *message) {
 		// No endpoint can have such a name, so none matches.
 		w.oddities.Warn().Err(err).Uint64("seq", m.seq).Msg("event under a subject that no endpoint can match")
 		w.metrics.Event("invalid")
+		e := event.New(event.Message{Header: m.Headers(), Seq: m.seq, Time: m.stored})
+		w.attemptLog.Matched(&e, nil, nil)
 		w.finish(m, true)
 		return
 	}

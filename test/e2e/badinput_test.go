@@ -241,6 +241,9 @@ func TestWhatHTTPRefusesIsADeadLetterAndNoRetry(t *testing.T) {
 	}
 	publish(t, js, "order.created", "after", 1)
 	eventually(t, "the next event arrived", func() error { return s.missing("after", 1) })
+	if r := auditNow(t, js); r.Events == 0 || r.Unaccounted != 0 {
+		t.Errorf("the audit says %+v", r)
+	}
 }
 
 func TestATargetThatIsNotPublicIsNeverContacted(t *testing.T) {
