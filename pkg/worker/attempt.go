@@ -22,7 +22,7 @@ func soon() time.Time { return time.Now().Add(unavailableFor - rand.N(unavailabl
 
 // terms returns what an endpoint asks for.
 func terms(ep *endpoint.Endpoint) delivery.Terms {
-	return delivery.Terms{Retry: ep.Retry, RetryOn: ep.RetryOn, ExpireAfter: time.Duration(ep.ExpireAfter)}
+	return delivery.Terms{Retry: ep.Retry, RetryOn: ep.RetryOn, ExpireAfter: time.Duration(ep.ExpireAfter), AvailableSince: ep.AvailableSince}
 }
 
 // deliverOne makes one attempt, if the endpoint can have it now, and settles

@@ -155,13 +155,12 @@ func (w *Worker) probeFailed(ctx context.Context, ep *endpoint.Endpoint, lease g
 }
 
 // stillFailing returns what an open gate's record says after a probe that
-// failed, and disables the endpoint when that has lasted for long. Enabled
-// again, it has as long once more.
+// failed, and disables the endpoint when that has lasted for long. Resumed or
+// enabled again, it has as long once more.
 func (w *Worker) stillFailing(ep *endpoint.Endpoint, lease gate.Lease, r delivery.Result) gate.Opened {
 	next := w.nextProbe(lease, r, ep)
-	if time.Since(next.FailingSince) >= time.Duration(ep.DisableAfter) {
+	if time.Since(later(next.FailingSince, ep.AvailableSince)) >= time.Duration(ep.DisableAfter) {
 		w.disable(ep, fmt.Sprintf("nothing but failures for %s (disable_after)", ep.DisableAfter))
-		next.FailingSince = time.Now()
 	}
 	return next
 }
