@@ -134,7 +134,7 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 func (h *head) tell(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease, r delivery.Result) error {
 	v := vital(r)
 	switch {
-	case r.Fault == delivery.FaultInterrupted:
+	case r.Fault == delivery.FaultInterrupted, r.Fault == delivery.FaultInvalidRequest: // nothing was found out
 		return h.w.fleet.Release(ctx, lease)
 	case v.Fault == gate.Alive:
 		h.log.Info().Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).

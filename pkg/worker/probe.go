@@ -128,7 +128,10 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	if err := w.held.DropOne(store, s.Seq); err != nil {
 		return fmt.Errorf("remove the delivery of a probe: %w", err)
 	}
-	if failed || v.Fault == gate.Neutral {
+	switch {
+	case result.Fault == delivery.FaultInvalidRequest:
+		return w.fleet.Release(store, lease) // nothing was sent, so that the next one is to find out
+	case failed || v.Fault == gate.Neutral:
 		return w.fleet.Failed(store, lease, w.nextProbe(lease, result, ep)) // that delivery is over, the trouble is not
 	}
 	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
