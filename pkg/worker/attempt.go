@@ -78,7 +78,7 @@ func (w *Worker) attempt(e entry, d *delivery.Delivery, waitID string) bool {
 	defer cancel()
 	ctx, span := w.trace.Attempt(ctx, d, e.ep)
 	result := w.sender.Attempt(ctx, d, e.ep)
-	if e.gate.Done(vital(result)) {
+	if e.gate.Done(vital(result, e.ep.RetryOn)) {
 		w.opened(e.ep, e.gate.Why(), result)
 	}
 	verdict, state := d.After(result, terms(e.ep), rand.Float64)

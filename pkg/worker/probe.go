@@ -100,11 +100,10 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	ctx, span := w.trace.Attempt(ctx, &d, ep)
 	result := w.sender.Attempt(ctx, &d, ep)
 	verdict, state := d.After(result, terms(ep), rand.Float64)
-	v := vital(result)
-	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
+	v := vital(result, ep.RetryOn)
 	// Asked without the endpoint's patience: a failed probe does not count, so
 	// that it is never the last attempt.
-	again := failed && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry
+	again := v.Failed() && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry
 	if again {
 		verdict, state = delivery.Verdict{Outcome: delivery.Retry, Disable: verdict.Disable}, d.AfterProbe(result)
 	}
@@ -131,7 +130,7 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	switch {
 	case result.Fault == delivery.FaultInvalidRequest:
 		return w.fleet.Release(store, lease) // nothing was sent, so that the next one is to find out
-	case failed || v.Fault == gate.Neutral:
+	case v.Failed() || v.Fault == gate.Neutral:
 		return w.fleet.Failed(store, lease, w.nextProbe(lease, result, ep)) // that delivery is over, the trouble is not
 	}
 	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
