@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -21,13 +20,15 @@ type endpointListCmd struct {
 }
 
 // mostAges bounds for how many endpoints a list of all asks how old the oldest
-// held delivery is.
+// delivery is that waits.
 const mostAges = 200
 
 // Help adds to what --help prints.
 func (c *endpointListCmd) Help() string {
-	return fmt.Sprintf("Waiting counts what is held, scheduled and about to be attempted. "+
-		"Oldest is the age of the oldest that is held; it is found out for %d endpoints, and for all of one tenant with --tenant.", mostAges)
+	return fmt.Sprintf("Since is for how long the endpoint is in that state, Probe when the next attempt finds out whether one that fails works again. "+
+		"Waiting counts what is held, scheduled, about to be attempted and, where that is asked for, in order. "+
+		"Oldest is for how long the oldest of them waits; it is found out for %d endpoints, and for all of one tenant with --tenant. "+
+		"Where an endpoint's events go, and which, is in what `jethook endpoint show` prints, and in --json.", mostAges)
 }
 
 // Run lists endpoints, and the documents that cannot be read.
@@ -52,10 +53,11 @@ func (c *endpointListCmd) Run(ctx context.Context, a *app) error {
 		if c.JSON {
 			return printEndpoints(a, documents, states)
 		}
-		t := a.table("Endpoint", "State", "Waiting", "Oldest", "Events", "URL")
+		t := a.table("Endpoint", "State", "Since", "Probe", "Waiting", "Oldest", "Why")
+		t.Style().Size.WidthMax = terminalWidth(a) // what is said last may be cut
 		for i, d := range documents {
 			s := states[i]
-			t.AppendRow(table.Row{d.Name(), s.Is, count(s.Waiting.total()), s.age(), strings.Join(d.Events, " "), redactedURL(d)})
+			t.AppendRow(table.Row{d.Name(), s.Is, s.lasts(), s.probe(), count(s.Waiting.total()), s.age(), orDash(plain(s.ownWhy(d)))})
 		}
 		t.Render()
 		return nil
@@ -92,10 +94,10 @@ func withField(document []byte, name string, value any) ([]byte, error) {
 	return slices.Concat(bytes.TrimSuffix(document, []byte("}")), []byte(`,"`+name+`":`), bytes.TrimSpace(field.Bytes()), []byte("}")), nil
 }
 
-// age says how old the oldest held delivery is.
+// age says how old the oldest delivery is that waits.
 func (s endpointState) age() string {
 	switch {
-	case s.Waiting.Held == 0:
+	case s.Waiting.total() == 0:
 		return "-"
 	case s.Oldest.IsZero():
 		return "?"
@@ -103,17 +105,41 @@ func (s endpointState) age() string {
 	return span(time.Since(s.Oldest))
 }
 
+// lasts says for how long an endpoint is in its state, if somebody wrote down since
+// when.
+func (s endpointState) lasts() string {
+	switch {
+	case s.Is == stateActive:
+		return "-"
+	case s.Since.IsZero():
+		return "?"
+	}
+	return span(time.Since(s.Since))
+}
+
+// probe says when the next probe is.
+func (s endpointState) probe() string {
+	now := time.Now()
+	switch {
+	case s.Is != stateFailing:
+		return "-"
+	case now.Before(s.Gate.NextProbe):
+		return "in " + span(s.Gate.NextProbe.Sub(now))
+	}
+	return "now"
+}
+
+// ownWhy says why in jethook's own words alone: what a receiver answered may be long.
+func (s endpointState) ownWhy(d endpoint.Document) string {
+	if s.Is == stateDisabled {
+		return d.Disabled.Plain()
+	}
+	return s.Why
+}
+
 func count(n uint64) string {
 	if n == 0 {
 		return "-"
 	}
 	return strconv.FormatUint(n, 10)
-}
-
-func redactedURL(d endpoint.Document) string {
-	e, err := endpoint.Compile(d)
-	if err != nil {
-		return "" // List gives only documents that compile
-	}
-	return e.RedactedURL()
 }

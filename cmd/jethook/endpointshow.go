@@ -99,10 +99,10 @@ func (s endpointState) print(a *app) {
 	}
 	if s.Gate != nil {
 		line("error", lastAnswer(*s.Gate))
-		line("probes", probes(*s.Gate, now))
+		line("probes", s.probes(now))
 	}
 	line("waiting", s.Waiting.String())
-	if s.Waiting.Held > 0 {
+	if s.Waiting.total() > 0 {
 		line("oldest", s.age())
 	}
 }
@@ -114,6 +114,14 @@ func lastAnswer(o gate.Opened) string {
 		return o.LastError
 	}
 	return strings.TrimSpace(status + " " + o.LastError)
+}
+
+// probes says how many probes of an endpoint failed, and when the next is, if any.
+func (s endpointState) probes(now time.Time) string {
+	if s.Is != stateFailing {
+		return fmt.Sprintf("%d failed, none while it is %s", s.Gate.Probes, s.Is)
+	}
+	return probes(*s.Gate, now)
 }
 
 // probes says how many probes failed, and when the next is.

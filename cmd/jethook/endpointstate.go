@@ -32,8 +32,9 @@ type endpointState struct {
 	Since   time.Time    `json:"since,omitzero"`
 	Gate    *gate.Opened `json:"gate,omitempty"` // nil: it is closed
 	Waiting waiting      `json:"waiting"`
-	// Oldest is since when the oldest held delivery waits. Zero is none, or
-	// unknown where some are held.
+	// Oldest is since when the oldest of them waits: when it was first attempted or
+	// held, or the event that is next in order was published. Zero is none, or
+	// unknown where some wait.
 	Oldest time.Time `json:"oldest,omitzero"`
 }
 
@@ -48,8 +49,8 @@ type waiting struct {
 func (w waiting) total() uint64 { return w.Held + w.Scheduled + w.ToAttempt + w.Ordered }
 
 // stateOf puts together what is known of an endpoint.
-func stateOf(d endpoint.Document, gates map[string]gate.Opened, b hold.Backlog, ordered uint64) endpointState {
-	s := endpointState{Is: stateActive, Waiting: waiting{b.Held.Total(), b.Scheduled, b.ToAttempt, ordered}}
+func stateOf(d endpoint.Document, gates map[string]gate.Opened, b hold.Backlog, ordered *jetstream.ConsumerInfo) endpointState {
+	s := endpointState{Is: stateActive, Waiting: waiting{b.Held.Total(), b.Scheduled, b.ToAttempt, pendingIn(ordered)}}
 	if opened, open := gates[d.Name()]; open {
 		s.Is, s.Why, s.Since, s.Gate = stateFailing, opened.Why, opened.Since, &opened
 	}
@@ -57,7 +58,7 @@ func stateOf(d endpoint.Document, gates map[string]gate.Opened, b hold.Backlog, 
 	case d.Disabled != nil:
 		s.Is, s.Why, s.Since = stateDisabled, d.Disabled.Reason, d.Disabled.At
 	case d.Paused:
-		s.Is, s.Why, s.Since = statePaused, "", time.Time{} // nobody wrote down since when
+		s.Is, s.Why, s.Since = statePaused, "an operator paused it", d.PausedAt
 	}
 	return s
 }
@@ -73,20 +74,37 @@ func (c *client) state(ctx context.Context, d endpoint.Document) (endpointState,
 	if err != nil {
 		return endpointState{}, err
 	}
-	var ordered uint64
+	var ordered *jetstream.ConsumerInfo
 	if d.Ordered {
-		if ordered, err = c.pending(ctx, c.Names.Events(), streams.OrderedOf(d.Tenant, d.ID)); err != nil {
+		if ordered, err = c.consumerIfAny(ctx, c.Names.Events(), streams.OrderedOf(d.Tenant, d.ID)); err != nil {
 			return endpointState{}, err
 		}
 	}
 	s := stateOf(d, gates, backlog, ordered)
-	s.Oldest, err = held.Oldest(ctx, d.Tenant, d.ID, backlog.Held)
+	s.Oldest, err = c.oldest(ctx, held, d, backlog, ordered)
 	return s, err
 }
 
+// oldest returns since when what waits for an endpoint does, b and what is in order.
+func (c *client) oldest(ctx context.Context, held *hold.Store, d endpoint.Document, b hold.Backlog, ordered *jetstream.ConsumerInfo) (time.Time, error) {
+	oldest, err := held.Oldest(ctx, d.Tenant, d.ID, b)
+	if err != nil || pendingIn(ordered) == 0 {
+		return oldest, err
+	}
+	stream, err := c.JS.Stream(ctx, c.Names.Events())
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up stream %s: %w", c.Names.Events(), err)
+	}
+	next, err := streams.FirstUnacked(ctx, stream, ordered)
+	if oldest.IsZero() || !next.IsZero() && next.Before(oldest) {
+		oldest = next
+	}
+	return oldest, err
+}
+
 // states returns the states of many endpoints, of one tenant unless that is
-// empty. It asks about all of them at once. Only the age of what is held has to
-// be asked for one by one, which is done for so many of them, 0 for all.
+// empty. It asks about all of them at once. Only the age of what waits has to be
+// asked for one by one, which is done for so many of them, 0 for all.
 func (c *client) states(ctx context.Context, documents []endpoint.Document, tenant string, ages int) ([]endpointState, error) {
 	gates, err := c.openGates(ctx)
 	if err != nil {
@@ -104,15 +122,14 @@ func (c *client) states(ctx context.Context, documents []endpoint.Document, tena
 	states := make([]endpointState, len(documents))
 	var asked []int
 	for i, d := range documents {
-		b := backlogs[d.Name()]
-		states[i] = stateOf(d, gates, b, ordered[streams.OrderedOf(d.Tenant, d.ID)])
-		if b.Held.Total() > 0 && (ages == 0 || len(asked) < ages) {
+		states[i] = stateOf(d, gates, backlogs[d.Name()], ordered[streams.OrderedOf(d.Tenant, d.ID)])
+		if states[i].Waiting.total() > 0 && (ages == 0 || len(asked) < ages) {
 			asked = append(asked, i)
 		}
 	}
 	err = atATime(asked, func(i int) (err error) {
 		d := documents[i]
-		states[i].Oldest, err = held.Oldest(ctx, d.Tenant, d.ID, backlogs[d.Name()].Held)
+		states[i].Oldest, err = c.oldest(ctx, held, d, backlogs[d.Name()], ordered[streams.OrderedOf(d.Tenant, d.ID)])
 		return err
 	})
 	return states, err
@@ -156,33 +173,43 @@ func (c *client) openGates(ctx context.Context) (map[string]gate.Opened, error) 
 // pending returns how many messages a consumer has before it, and none when it
 // is not there yet or any more.
 func (c *client) pending(ctx context.Context, stream, name string) (uint64, error) {
-	n, err := c.pendingIfAny(ctx, stream, name)
-	if n == nil {
-		return 0, err
-	}
-	return *n, err
+	info, err := c.consumerIfAny(ctx, stream, name)
+	return pendingIn(info), err
 }
 
 // pendingIfAny is pending, with nil for a consumer that is not there.
 func (c *client) pendingIfAny(ctx context.Context, stream, name string) (*uint64, error) {
+	info, err := c.consumerIfAny(ctx, stream, name)
+	if info == nil {
+		return nil, err
+	}
+	return new(pendingIn(info)), nil
+}
+
+// consumerIfAny returns what there is to know of a consumer, nil for one that is not
+// there.
+func (c *client) consumerIfAny(ctx context.Context, stream, name string) (*jetstream.ConsumerInfo, error) {
 	consumer, err := c.JS.Consumer(ctx, stream, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nil says that there is none
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at consumer %s of %s: %w", name, stream, err)
 	}
-	n := pendingIn(consumer.CachedInfo())
-	return &n, nil
+	return consumer.CachedInfo(), nil
 }
 
+// pendingIn returns how many messages a consumer has before it, none if it is nil.
 func pendingIn(info *jetstream.ConsumerInfo) uint64 {
+	if info == nil {
+		return 0
+	}
 	return info.NumPending + uint64(info.NumAckPending)
 }
 
-// allOrdered returns how many events wait in the consumers of events, by the
-// consumer's name, if any of the documents is ordered.
-func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string]uint64, error) {
+// allOrdered returns the consumers of events by name, if any of the documents is
+// ordered.
+func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string]*jetstream.ConsumerInfo, error) {
 	if !slices.ContainsFunc(documents, func(d endpoint.Document) bool { return d.Ordered }) {
 		return nil, nil
 	}
@@ -190,10 +217,10 @@ func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) 
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", c.Names.Events(), err)
 	}
-	ordered := make(map[string]uint64)
+	ordered := make(map[string]*jetstream.ConsumerInfo)
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
-		ordered[info.Name] = pendingIn(info)
+		ordered[info.Name] = info
 	}
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("list the consumers of %s: %w", c.Names.Events(), err)

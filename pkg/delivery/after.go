@@ -13,6 +13,8 @@ type Terms struct {
 	Retry       retry.Policy
 	RetryOn     []int
 	ExpireAfter time.Duration
+	// AvailableSince is when the endpoint was last resumed or enabled.
+	AvailableSince time.Time
 }
 
 // After returns what a result makes of the delivery under the endpoint's terms,
@@ -55,8 +57,15 @@ func (d *Delivery) AfterProbe(r Result) State {
 }
 
 // Down returns when the delivery is given up if its endpoint's gate stays open:
-// at the end of the retry policy's window.
-func (d *Delivery) Down(t Terms) time.Time { return d.State.First.Add(t.Retry.Window()) }
+// at the end of the retry policy's window, which begins anew when the endpoint can
+// be attempted again after it could not.
+func (d *Delivery) Down(t Terms) time.Time {
+	begin := d.State.First
+	if t.AvailableSince.After(begin) {
+		begin = t.AvailableSince
+	}
+	return begin.Add(t.Retry.Window())
+}
 
 // Expiry returns when the delivery's time is over, whatever it waits for.
 func (d *Delivery) Expiry(t Terms) time.Time { return d.State.expiry(t) }

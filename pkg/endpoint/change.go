@@ -95,7 +95,7 @@ func (s *Store) apply(ctx context.Context, next Document, made secret.Secret) (A
 			return Applied{}, fmt.Errorf("apply endpoint %s: %w", next.Name(), err)
 		}
 	}
-	applied, err := s.write(ctx, current, next)
+	applied, err := s.write(ctx, current, &next)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -146,7 +146,7 @@ func (s *Store) Update(ctx context.Context, name string, change func(*Document) 
 		if err := s.order(ctx, current.document, &next); err != nil {
 			return Document{}, fmt.Errorf("update endpoint %s: %w", name, err)
 		}
-		if _, err = s.write(ctx, current, next); !conflicts(err) {
+		if _, err = s.write(ctx, current, &next); !conflicts(err) {
 			return next, err
 		}
 	}
@@ -197,15 +197,16 @@ func newSecret(signing Signing) secret.Secret {
 	return ""
 }
 
-// write stores a document over the one that was read. It never stores what the
-// registry would call broken, and does not touch what is the same already.
-func (s *Store) write(ctx context.Context, current stored, next Document) (Applied, error) {
+// write stores a document over the one that was read, dated. It never stores what
+// the registry would call broken, and does not touch what is the same already.
+func (s *Store) write(ctx context.Context, current stored, next *Document) (Applied, error) {
+	next.date(current.document, time.Now())
 	applied := Applied{Name: next.Name(), Result: Unchanged, Revision: current.revision}
 	if err := next.Validate(Rules{AllowHTTP: true}); err != nil {
 		return Applied{}, fmt.Errorf("store endpoint %s: %w", next.Name(), err)
 	}
 	if current.revision > 0 && current.err == nil {
-		same, err := s.same(current.document, next)
+		same, err := s.same(current.document, *next)
 		if err != nil {
 			return Applied{}, err
 		}
@@ -214,7 +215,7 @@ func (s *Store) write(ctx context.Context, current stored, next Document) (Appli
 			return applied, nil
 		}
 	}
-	data, plain, err := s.encode(ctx, next)
+	data, plain, err := s.encode(ctx, *next)
 	if err != nil {
 		return Applied{}, err
 	}

@@ -105,8 +105,15 @@ type Document struct {
 	// that does not say so asks for it: applying it anew, as every replica does
 	// at its start, must not resume what an operator paused.
 	KeepPaused bool
+	// PausedAt is when the endpoint was paused. The store sets it, never a file.
+	// Zero is not paused, or paused before this was written down.
+	PausedAt time.Time
 	// Disabled is set by jethook itself, never by a file. Nil is enabled.
 	Disabled *Disabled
+	// AvailableSince is when the endpoint was last resumed or enabled. The store
+	// sets it, never a file: what ends because an endpoint fails must not count the
+	// time in which nothing could be attempted. Zero is never.
+	AvailableSince time.Time
 }
 
 // RateLimit bounds the attempts that an endpoint gets over time.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -200,12 +201,13 @@ func salvage(value []byte) (saved Document, lost bool) {
 	var parts struct {
 		Secrets     []wireSecret `json:"secrets"`
 		Disabled    *Disabled    `json:"disabled"`
+		Available   time.Time    `json:"available_since"`
 		OrderedFrom uint64       `json:"ordered_from"`
 	}
 	if json.Unmarshal(value, &parts) != nil {
 		return Document{}, true
 	}
-	return Document{Secrets: wire{Secrets: parts.Secrets}.secrets(), Disabled: parts.Disabled, OrderedFrom: parts.OrderedFrom}, false
+	return Document{Secrets: wire{Secrets: parts.Secrets}.secrets(), Disabled: parts.Disabled, AvailableSince: parts.Available, OrderedFrom: parts.OrderedFrom}, false
 }
 
 // each calls visit for the key of every endpoint that has a value.

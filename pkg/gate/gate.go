@@ -106,7 +106,7 @@ func (g *Gate) Done(v Vital) (opens bool) {
 	g.inFlight--
 	g.flow.ended(at)
 	g.count(v.Ended)
-	if g.stale > 0 && v.Fault.failure() {
+	if g.stale > 0 && v.Failed() {
 		g.stale--
 		v = Vital{}
 	}

@@ -46,7 +46,10 @@ func tenths(d time.Duration) uint32 { return uint32(d / (100 * time.Millisecond)
 
 // judge notes an outcome and returns why the gate has to open, if it has to.
 func (h *health) judge(v Vital, at instant, ramp bool) (why string) {
-	if !v.Fault.failure() {
+	if v.RetryAfter > 0 {
+		return "asked to wait (Retry-After)"
+	}
+	if !v.Failed() {
 		if v.Fault == Alive {
 			h.streak = 0
 			h.note(at, 0)
@@ -61,9 +64,6 @@ func (h *health) judge(v Vital, at instant, ramp bool) (why string) {
 	}
 	h.streak++
 	h.note(at, 1)
-	if v.RetryAfter > 0 {
-		return "asked to wait (Retry-After)"
-	}
 	if h.streak >= h.fatal(ramp) {
 		return fmt.Sprintf("%d failures in a row", h.streak)
 	}

@@ -35,11 +35,15 @@ const (
 // Vital is what an attempt says of its endpoint. The zero value says nothing.
 type Vital struct {
 	Fault Fault
-	// RetryAfter is how long the endpoint asked to be left alone. It counts
-	// beside a failure only.
+	// RetryAfter is how long the endpoint asked to be left alone; 0 when it did
+	// not, or when what it answered was the last word on what was sent.
 	RetryAfter time.Duration
 	// Ended is for the tally and decides nothing.
 	Ended Ended
 }
 
-func (f Fault) failure() bool { return f == Overloaded || f == Failing }
+// Failed reports whether the endpoint is not to be had for now: it failed, or asked
+// to be left alone.
+func (v Vital) Failed() bool {
+	return v.Fault == Overloaded || v.Fault == Failing || v.RetryAfter > 0
+}

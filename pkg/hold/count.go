@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"jethook/pkg/delivery"
 	"jethook/streams"
 )
 
@@ -87,25 +88,31 @@ func (s *Store) subjects(ctx context.Context, filter string, visit func(name str
 	return nil
 }
 
-// Oldest returns since when the held deliveries of an endpoint wait: when the
-// one that is at the head of its kind and was first attempted or held before
-// the others was. w says of what kinds there are any. It returns the zero time
-// when there is none any more.
-func (s *Store) Oldest(ctx context.Context, tenant, endpoint string, w Waiting) (oldest time.Time, err error) {
-	for kind, n := range map[streams.Kind]uint64{streams.HeldNew: w.New, streams.HeldLate: w.Late, streams.HeldProbe: w.Probe} {
+// Oldest returns since when what waits for an endpoint does: when the one that was
+// first attempted or held before the others was, of those that lie first of their
+// kind. b says of what kinds there are any. It returns the zero time when there is
+// none any more.
+func (s *Store) Oldest(ctx context.Context, tenant, endpoint string, b Backlog) (oldest time.Time, err error) {
+	for subject, n := range map[string]uint64{
+		s.names.Held(tenant, endpoint, streams.HeldNew):         b.Held.New,
+		s.names.Held(tenant, endpoint, streams.HeldLate):        b.Held.Late,
+		s.names.Held(tenant, endpoint, streams.HeldProbe):       b.Held.Probe,
+		s.names.Scheduled(tenant, endpoint, wildcard, wildcard): b.Scheduled,
+		s.names.Delivery(wildcard, tenant, endpoint):            b.ToAttempt,
+	} {
 		if n == 0 {
 			continue
 		}
-		head, ok, err := s.Head(ctx, tenant, endpoint, kind)
-		switch {
-		case err != nil && !ok:
+		m, _, ok, err := s.message(ctx, firstUnder(subject))
+		if err != nil {
 			return time.Time{}, err
-		case !ok:
+		}
+		if !ok {
 			continue
 		}
-		since := head.Delivery.State.First
-		if since.IsZero() { // or it cannot be read
-			since = head.Time
+		since := m.Time
+		if d, err := delivery.Decode(tenant, endpoint, m.Header, nil); err == nil && !d.State.First.IsZero() {
+			since = d.State.First
 		}
 		if oldest.IsZero() || since.Before(oldest) {
 			oldest = since

@@ -55,9 +55,9 @@ func TestOldestIsTheFirstOfAllKinds(t *testing.T) {
 	w := newWorld(t)
 	oldest := func(want time.Time) {
 		t.Helper()
-		waiting, err := w.store.Of(w.ctx, "acme", "crm")
+		backlog, err := w.store.Backlog(w.ctx, "acme", "crm")
 		w.must(err)
-		got, err := w.store.Oldest(w.ctx, "acme", "crm", waiting)
+		got, err := w.store.Oldest(w.ctx, "acme", "crm", backlog)
 		w.must(err)
 		if !got.Equal(want) {
 			t.Errorf("got %s, want %s", got, want)
@@ -79,9 +79,23 @@ func TestOldestIsTheFirstOfAllKinds(t *testing.T) {
 	oldest(start.Add(-time.Hour))
 	w.must(w.store.DropOne(w.ctx, probe))
 	oldest(start)
+	lies := func(subject string, first time.Time) {
+		t.Helper()
+		d := given("acme/crm", "a")
+		d.State.First = first
+		m, err := d.Encode(subject, 0)
+		w.must(err)
+		_, err = w.js.PublishMsg(w.ctx, m)
+		w.must(err)
+	}
+	lies(w.names.Delivery("default", "acme", "crm"), start.Add(-time.Minute))
+	oldest(start.Add(-time.Minute))
+	lies(w.names.Scheduled("acme", "crm", "evt", "e1"), start.Add(-time.Hour))
+	lies(w.names.Scheduled("acme", "other", "evt", "e1"), start.Add(-2*time.Hour))
+	oldest(start.Add(-time.Hour))
 
 	// What is gone meanwhile is not waited for.
-	got, err := w.store.Oldest(w.ctx, "acme", "gone", Waiting{New: 1})
+	got, err := w.store.Oldest(w.ctx, "acme", "gone", Backlog{Held: Waiting{New: 1}, Scheduled: 1, ToAttempt: 1})
 	w.must(err)
 	if !got.IsZero() {
 		t.Errorf("of none: %s", got)
@@ -93,7 +107,7 @@ func TestOldestOfWhatSaysNothingItself(t *testing.T) {
 	m := nats.NewMsg(w.names.Held("acme", "crm", streams.HeldNew))
 	_, err := w.js.PublishMsg(w.ctx, m)
 	w.must(err)
-	got, err := w.store.Oldest(w.ctx, "acme", "crm", Waiting{New: 1})
+	got, err := w.store.Oldest(w.ctx, "acme", "crm", Backlog{Held: Waiting{New: 1}})
 	w.must(err)
 	if since := time.Since(got); since < 0 || since > time.Minute {
 		t.Errorf("got %s, want when it was stored", got)

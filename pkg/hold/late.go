@@ -10,28 +10,44 @@ import (
 )
 
 // Late finds the late deliveries of one endpoint whose time runs out first: they
-// do not lie in that order. It is for one caller at a time. It remembers 24
+// do not lie in that order. It is for one caller at a time. It remembers 32
 // bytes for each that it ever saw and that was not popped, so it is to be
 // dropped when the endpoint's deliveries are fed back.
 type Late struct {
 	store            *Store
 	tenant, endpoint string
 	next             uint64 // where Refresh goes on
+	by               any
+	end              func(first, since time.Time) time.Time
 	heap             lateHeap
 }
 
-// late is one of them, in a form that is small. Times are Unix nanoseconds.
+// late is one of them, in a form that is small. Times are Unix nanoseconds; all are
+// 0 of what cannot be read, so that it comes before all others and somebody looks.
 type late struct {
-	seq          uint64
-	first, since int64
+	seq               uint64
+	first, since, end int64
 }
 
 const lateBatch = 500
 
 // Late returns a view of an endpoint's late deliveries that knows none before
-// its first Refresh.
+// its first Refresh, and has no order before the first Order.
 func (s *Store) Late(tenant, endpoint string) *Late {
 	return &Late{store: s, tenant: tenant, endpoint: endpoint, next: 1}
+}
+
+// Order says when the time of a delivery ends that was first attempted or held, and
+// whose round began, then. What it says must be the same as long as by is.
+func (l *Late) Order(by any, end func(first, since time.Time) time.Time) {
+	if l.end != nil && l.by == by {
+		return
+	}
+	l.by, l.end = by, end
+	for i := range l.heap {
+		l.heap[i].ends(end)
+	}
+	heap.Init(&l.heap)
 }
 
 // Refresh learns of those that were held since the last Refresh. After an error
@@ -43,14 +59,15 @@ func (l *Late) Refresh(ctx context.Context) error {
 			return err
 		}
 		for i := range batch {
-			heap.Push(&l.heap, entry(&batch[i]))
+			e := entry(&batch[i])
+			e.ends(l.end)
+			heap.Push(&l.heap, e)
 			l.next = batch[i].Seq + 1
 		}
 	}
 }
 
-// entry returns what is remembered of a delivery. What cannot be read comes
-// before all others, so that somebody looks at it.
+// entry returns what is remembered of a delivery.
 func entry(m *Stored) late {
 	if m.Err != nil {
 		return late{seq: m.Seq}
@@ -60,18 +77,22 @@ func entry(m *Stored) late {
 	if first.IsZero() {
 		first = m.Time // it was held then at the latest
 	}
-	return late{m.Seq, first.UnixNano(), state.Since.UnixNano()}
+	return late{seq: m.Seq, first: first.UnixNano(), since: state.Since.UnixNano()}
 }
 
-// Next returns which of them was first attempted or held before all others, when
-// that was, and since when its round is on; ok is false when there is none. It
-// may be gone by now: Get tells.
-func (l *Late) Next() (seq uint64, first, since time.Time, ok bool) {
-	if len(l.heap) == 0 {
-		return 0, time.Time{}, time.Time{}, false
+func (e *late) ends(end func(first, since time.Time) time.Time) {
+	if e.first != 0 && end != nil {
+		e.end = end(time.Unix(0, e.first), time.Unix(0, e.since)).UnixNano()
 	}
-	head := l.heap[0]
-	return head.seq, time.Unix(0, head.first), time.Unix(0, head.since), true
+}
+
+// Next returns which of them has its time end before all others, and when that is;
+// ok is false when there is none. It may be gone by now: Get tells.
+func (l *Late) Next() (seq uint64, end time.Time, ok bool) {
+	if len(l.heap) == 0 {
+		return 0, time.Time{}, false
+	}
+	return l.heap[0].seq, time.Unix(0, l.heap[0].end), true
 }
 
 // Pop forgets the one that Next returns.
@@ -85,7 +106,7 @@ type lateHeap []late
 
 func (h lateHeap) Len() int { return len(h) }
 func (h lateHeap) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].first, h[j].first), cmp.Compare(h[i].seq, h[j].seq)) < 0
+	return cmp.Or(cmp.Compare(h[i].end, h[j].end), cmp.Compare(h[i].seq, h[j].seq)) < 0
 }
 func (h lateHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *lateHeap) Push(x any)   { *h = append(*h, x.(late)) }

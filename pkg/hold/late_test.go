@@ -21,14 +21,19 @@ func (w *world) lateOne(after time.Duration) uint64 {
 	return w.hold(d, streams.HeldLate)
 }
 
+// firstPlus is an order: the time of each ends so long after its first attempt.
+func firstPlus(d time.Duration) func(first, since time.Time) time.Time {
+	return func(first, _ time.Time) time.Time { return first.Add(d) }
+}
+
 // drain pops all and returns the sequences in order.
-func drain(l *Late) (seqs []uint64, firsts []time.Time) {
+func drain(l *Late) (seqs []uint64, ends []time.Time) {
 	for {
-		seq, first, _, ok := l.Next()
+		seq, end, ok := l.Next()
 		if !ok {
-			return seqs, firsts
+			return seqs, ends
 		}
-		seqs, firsts = append(seqs, seq), append(firsts, first)
+		seqs, ends = append(seqs, seq), append(ends, end)
 		l.Pop()
 	}
 }
@@ -38,7 +43,8 @@ func TestLateFindsWhoseTimeRunsOutFirst(t *testing.T) {
 	w.hold(given("acme/crm", "new"), streams.HeldNew)
 	w.hold(given("acme/crm-2", "other"), streams.HeldLate)
 	l := w.store.Late("acme", "crm")
-	if _, _, _, ok := l.Next(); ok {
+	l.Order("window", firstPlus(time.Hour))
+	if _, _, ok := l.Next(); ok {
 		t.Error("it knows one before its first Refresh")
 	}
 	l.Pop()                                      // of none
@@ -53,15 +59,15 @@ func TestLateFindsWhoseTimeRunsOutFirst(t *testing.T) {
 		w.must(l.Refresh(w.ctx))
 	}
 	hold(after[:n/2])
-	seq, first, since, ok := l.Next()
+	seq, end, ok := l.Next()
 	earliest := time.Duration(slices.Min(after[:n/2])) * time.Second
-	if !ok || at[seq] != earliest || !first.Equal(start.Add(earliest)) || !since.Equal(start) {
-		t.Errorf("Next is %d, %s, %s, %v; want the one of %s", seq, first, since, ok, earliest)
+	if !ok || at[seq] != earliest || !end.Equal(start.Add(earliest+time.Hour)) {
+		t.Errorf("Next is %d, %s, %v; want the one of %s", seq, end, ok, earliest)
 	}
 	hold(after[n/2:]) // those that came since are among them, each once
-	seqs, firsts := drain(l)
-	if len(seqs) != n || !slices.IsSortedFunc(firsts, time.Time.Compare) {
-		t.Errorf("%d found, sorted: %v; want %d", len(seqs), slices.IsSortedFunc(firsts, time.Time.Compare), n)
+	seqs, ends := drain(l)
+	if len(seqs) != n || !slices.IsSortedFunc(ends, time.Time.Compare) {
+		t.Errorf("%d found, sorted: %v; want %d", len(seqs), slices.IsSortedFunc(ends, time.Time.Compare), n)
 	}
 	for i, seq := range seqs {
 		if at[seq] != time.Duration(i)*time.Second {
@@ -69,7 +75,7 @@ func TestLateFindsWhoseTimeRunsOutFirst(t *testing.T) {
 		}
 	}
 	w.must(l.Refresh(w.ctx))
-	if _, _, _, ok := l.Next(); ok {
+	if _, _, ok := l.Next(); ok {
 		t.Error("what was popped came again")
 	}
 }
@@ -84,14 +90,45 @@ func TestLateDoesNotPassOverWhatItCannotRead(t *testing.T) {
 	seqs[2] = w.hold(given("acme/crm", "c"), streams.HeldLate)
 	l := w.store.Late("acme", "crm")
 	w.must(l.Refresh(w.ctx))
+	l.Order("window", firstPlus(time.Hour))
 	got, _ := drain(l)
 	if want := append([]uint64{unreadable}, seqs...); !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}
 }
 
+// The order follows what the endpoint's time is over by: of one that fails, the
+// first attempt, and of one that is paused, the round's beginning.
+func TestLateChangesItsOrder(t *testing.T) {
+	w := newWorld(t)
+	hold := func(first, since time.Duration) uint64 {
+		d := given("acme/crm", "a")
+		d.State.First, d.State.Since = start.Add(first), start.Add(since)
+		return w.hold(d, streams.HeldLate)
+	}
+	a, b := hold(time.Minute, 3*time.Minute), hold(2*time.Minute, time.Minute)
+	l := w.store.Late("acme", "crm")
+	w.must(l.Refresh(w.ctx))
+	next := func(what string, want uint64, at time.Duration) {
+		t.Helper()
+		if seq, end, _ := l.Next(); seq != want || !end.Equal(start.Add(at)) {
+			t.Errorf("%s: %d at %s, want %d at %s", what, seq, end, want, start.Add(at))
+		}
+	}
+	expiry := func(_, since time.Time) time.Time { return since.Add(time.Hour) }
+	l.Order("failing", firstPlus(time.Hour))
+	next("failing", a, time.Hour+time.Minute)
+	l.Order("failing", expiry)
+	next("as before", a, time.Hour+time.Minute)
+	l.Order("paused", expiry)
+	next("paused", b, time.Hour+time.Minute)
+	c := hold(0, 0)
+	w.must(l.Refresh(w.ctx))
+	next("one more", c, time.Hour)
+}
+
 func TestLateIsSmall(t *testing.T) {
-	if size := unsafe.Sizeof(late{}); size != 24 {
-		t.Errorf("%d bytes for each, want 24", size)
+	if size := unsafe.Sizeof(late{}); size != 32 {
+		t.Errorf("%d bytes for each, want 32", size)
 	}
 }

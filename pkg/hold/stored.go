@@ -34,10 +34,15 @@ type Stored struct {
 // (Stored.Err), which lies there nevertheless; any other leaves open what lies
 // there.
 func (s *Store) Head(ctx context.Context, tenant, endpoint string, kind streams.Kind) (_ Stored, ok bool, err error) {
-	return s.get(ctx, struct {
+	return s.get(ctx, firstUnder(s.names.Held(tenant, endpoint, kind)))
+}
+
+// firstUnder asks for the first message of a subject.
+func firstUnder(subject string) any {
+	return struct {
 		Seq  uint64 `json:"seq"`
 		Next string `json:"next_by_subj"`
-	}{1, s.names.Held(tenant, endpoint, kind)})
+	}{1, subject}
 }
 
 // Get returns the held delivery under a sequence, as Head does. What lies there
@@ -48,34 +53,15 @@ func (s *Store) Get(ctx context.Context, seq uint64) (_ Stored, ok bool, err err
 	}{seq})
 }
 
-// get asks the leader: a replica that lags could still have what was delivered
-// already, and it would be delivered again.
 func (s *Store) get(ctx context.Context, ask any) (Stored, bool, error) {
-	var answer struct {
-		Message struct {
-			Subject string    `json:"subject"`
-			Seq     uint64    `json:"seq"`
-			Header  []byte    `json:"hdrs"`
-			Data    []byte    `json:"data"`
-			Time    time.Time `json:"time"`
-		} `json:"message"`
+	m, body, ok, err := s.message(ctx, ask)
+	if !ok {
+		return Stored{}, false, err
 	}
-	err := streams.Request(ctx, s.js, "STREAM.MSG.GET", s.names.Deliveries(), ask, &answer)
-	if streams.Absent(err) {
-		return Stored{}, false, nil
-	}
-	if err != nil {
-		return Stored{}, false, fmt.Errorf("read a held delivery: %w", err)
-	}
-	m := answer.Message
 	if _, _, _, err := s.names.ParseHeld(m.Subject); err != nil {
 		return Stored{}, false, nil //nolint:nilerr // something else lies there
 	}
-	header, err := nats.DecodeHeadersMsg(m.Header)
-	if err != nil {
-		header = nil // no header, no delivery: decode says so
-	}
-	stored := s.decode(Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Header: header}, m.Data)
+	stored := s.decode(m, body)
 	if d := &stored.Delivery; d.BodyInEvent {
 		d.Event.Body, err = event.Body(ctx, s.js, s.names.Events(), d.Event.Seq)
 		d.BodyInEvent = err != nil
@@ -85,6 +71,34 @@ func (s *Store) get(ctx context.Context, ask any) (Stored, bool, error) {
 		stored.Err = err
 	}
 	return stored, true, stored.Err
+}
+
+// message returns a message of the stream of deliveries, not decoded yet, and its
+// body. It asks the leader: a replica that lags could still have what was delivered
+// already, and it would be delivered again.
+func (s *Store) message(ctx context.Context, ask any) (_ Stored, body []byte, ok bool, err error) {
+	var answer struct {
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	err = streams.Request(ctx, s.js, "STREAM.MSG.GET", s.names.Deliveries(), ask, &answer)
+	if streams.Absent(err) {
+		return Stored{}, nil, false, nil
+	}
+	if err != nil {
+		return Stored{}, nil, false, fmt.Errorf("read a delivery that waits: %w", err)
+	}
+	m := answer.Message
+	header, err := nats.DecodeHeadersMsg(m.Header)
+	if err != nil {
+		header = nil // no header, no delivery: decode says so
+	}
+	return Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Header: header}, m.Data, true, nil
 }
 
 func (s *Store) decode(m Stored, body []byte) Stored {

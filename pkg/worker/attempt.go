@@ -22,7 +22,7 @@ func soon() time.Time { return time.Now().Add(unavailableFor - rand.N(unavailabl
 
 // terms returns what an endpoint asks for.
 func terms(ep *endpoint.Endpoint) delivery.Terms {
-	return delivery.Terms{Retry: ep.Retry, RetryOn: ep.RetryOn, ExpireAfter: time.Duration(ep.ExpireAfter)}
+	return delivery.Terms{Retry: ep.Retry, RetryOn: ep.RetryOn, ExpireAfter: time.Duration(ep.ExpireAfter), AvailableSince: ep.AvailableSince}
 }
 
 // deliverOne makes one attempt, if the endpoint can have it now, and settles
@@ -78,7 +78,7 @@ func (w *Worker) attempt(e entry, d *delivery.Delivery, waitID string) bool {
 	defer cancel()
 	ctx, span := w.trace.Attempt(ctx, d, e.ep)
 	result := w.sender.Attempt(ctx, d, e.ep)
-	if e.gate.Done(vital(result)) {
+	if e.gate.Done(vital(result, e.ep.RetryOn)) {
 		w.opened(e.ep, e.gate.Why(), result)
 	}
 	verdict, state := d.After(result, terms(e.ep), rand.Float64)

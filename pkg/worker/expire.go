@@ -17,29 +17,45 @@ import (
 // giveUpBatch is how many deliveries become dead letters at a time.
 const giveUpBatch = 256
 
-// limit says when a held delivery is given up, and why.
-type limit func(d *delivery.Delivery) (time.Time, delivery.Reason)
+// limit is when held deliveries are given up, and why.
+type limit struct {
+	// of says so of one. Nil: the endpoint can have its deliveries.
+	of func(d *delivery.Delivery) (time.Time, delivery.Reason)
+	by situation
+}
 
-// limitOf returns the limit of what is held for an endpoint now, nil when it
-// can have its deliveries. ep is nil for an endpoint that is gone.
+// situation is what a limit follows from.
+type situation struct {
+	ep   *endpoint.Endpoint
+	open time.Time // since when its gate is; zero where it is unavailable
+}
+
+// limitOf returns the limit of what is held for an endpoint now. ep is nil for an
+// endpoint that is gone.
 func (w *Worker) limitOf(ep *endpoint.Endpoint) limit {
 	if ep == nil {
-		return func(*delivery.Delivery) (time.Time, delivery.Reason) { return time.Time{}, delivery.EndpointDeleted }
+		return limit{of: func(*delivery.Delivery) (time.Time, delivery.Reason) { return time.Time{}, delivery.EndpointDeleted }}
 	}
 	t := terms(ep)
 	if _, unavailable := ep.Unavailable(); unavailable {
-		return func(d *delivery.Delivery) (time.Time, delivery.Reason) { return d.Expiry(t), delivery.Expired }
+		return limit{func(d *delivery.Delivery) (time.Time, delivery.Reason) { return d.Expiry(t), delivery.Expired }, situation{ep: ep}}
 	}
 	o, open := w.fleet.Get(ep.Name())
 	if !open {
-		return nil
+		return limit{}
 	}
-	return func(d *delivery.Delivery) (time.Time, delivery.Reason) {
+	return limit{func(d *delivery.Delivery) (time.Time, delivery.Reason) {
 		if down := w.down(d, t, o.Since); down.Before(d.Expiry(t)) {
 			return down, delivery.EndpointDown
 		}
 		return d.Expiry(t), delivery.Expired
-	}
+	}, situation{ep, o.Since}}
+}
+
+// end is what of says of a delivery of which these times are known.
+func (l limit) end(first, since time.Time) time.Time {
+	end, _ := l.of(&delivery.Delivery{State: delivery.State{First: first, Since: since}})
+	return end
 }
 
 // down returns when a delivery is given up if its endpoint's gate, open since then,
@@ -67,7 +83,7 @@ func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 			return time.Now().Add(time.Second) // this replica has not heard of it yet
 		}
 	}
-	if w.limitOf(ep) == nil {
+	if w.limitOf(ep).of == nil {
 		h.late = nil // a feed sees to those whose time is over
 		return whenever()
 	}
@@ -105,7 +121,7 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) 
 		// The endpoint may be well again before a million are given up.
 		ep := k.endpointOf(h)
 		l := k.w.limitOf(ep)
-		if l == nil {
+		if l.of == nil {
 			return time.Now().Add(tendEvery), nil
 		}
 		batch, err := k.w.held.Batch(ctx, h.tenant, h.id, kind, from, size)
@@ -141,7 +157,7 @@ func (k *keeper) splitOver(h *holding, batch []hold.Stored, l limit) (over []hol
 		if inHand[batch[i].Seq] {
 			return batch[:i], now.Add(time.Second) // its attempt decides
 		}
-		if at, _ := l(&batch[i].Delivery); now.Before(at) {
+		if at, _ := l.of(&batch[i].Delivery); now.Before(at) {
 			return batch[:i], at
 		}
 	}
@@ -158,18 +174,21 @@ func (k *keeper) giveUpLate(ctx context.Context, h *holding) (time.Time, error) 
 		return time.Time{}, err
 	}
 	for ctx.Err() == nil {
-		seq, first, since, ok := h.late.Next()
+		ep := k.endpointOf(h)
+		l := k.w.limitOf(ep)
+		if l.of == nil {
+			return time.Now().Add(time.Second), nil
+		}
+		h.late.Order(l.by, l.end)
+		seq, end, ok := h.late.Next()
 		if !ok {
 			break
 		}
-		ep := k.endpointOf(h)
-		l := k.w.limitOf(ep)
-		if l == nil || k.inHand(h)[seq] {
+		if k.inHand(h)[seq] {
 			return time.Now().Add(time.Second), nil
 		}
-		d := delivery.Delivery{State: delivery.State{First: first, Since: since}}
-		if at, _ := l(&d); time.Now().Before(at) {
-			return at, nil
+		if time.Now().Before(end) {
+			return end, nil
 		}
 		if err := k.giveUpOne(ctx, ep, l, seq); err != nil {
 			return time.Time{}, err
@@ -228,7 +247,7 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 			continue
 		}
 		d := &over[i].Delivery
-		_, reason := l(d)
+		_, reason := l.of(d)
 		w.trace.Dead(d, reason)
 		d.State.Due = time.Time{}
 		var err error
@@ -245,7 +264,7 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 			w.log.Error().Err(over[i].Err).Msg("a held delivery cannot be read; set aside")
 			continue
 		}
-		_, reason := l(&over[i].Delivery)
+		_, reason := l.of(&over[i].Delivery)
 		w.died(&over[i].Delivery, reason)
 	}
 	w.attemptLog.Flush(ctx) // before they are removed from where they were held

@@ -171,7 +171,7 @@ func (f *figures) oldest(ctx context.Context, kind string, stream jetstream.Stre
 	}
 	var oldest time.Time
 	for _, info := range f.consumers(of) {
-		at, err := firstUnacked(ctx, stream, info)
+		at, err := streams.FirstUnacked(ctx, stream, info)
 		if err != nil {
 			return err
 		}
@@ -179,31 +179,6 @@ func (f *figures) oldest(ctx context.Context, kind string, stream jetstream.Stre
 	}
 	f.w.metrics.Oldest(kind, oldest, time.Now())
 	return nil
-}
-
-// firstUnacked returns when the first message was stored that a consumer has not
-// acked, the zero time when there is none. A stream that was made anew since the
-// consumer was looked at, and counts from 1 again, has none until the next look.
-func firstUnacked(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo) (oldest time.Time, err error) {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return time.Time{}, nil
-	}
-	from := max(info.AckFloor.Stream+1, info.Config.OptStartSeq)
-	filters := info.Config.FilterSubjects
-	if len(filters) == 0 {
-		filters = []string{info.Config.FilterSubject}
-	}
-	for _, filter := range filters {
-		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(filter))
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-			continue
-		case err != nil:
-			return time.Time{}, fmt.Errorf("read the first message that consumer %s has not acked: %w", info.Name, err)
-		}
-		oldest = older(oldest, m.Time)
-	}
-	return oldest, nil
 }
 
 // oldestHeld tells since when what is held waits.

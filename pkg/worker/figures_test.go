@@ -14,6 +14,7 @@ import (
 	"jethook/pkg/endpoint"
 	"jethook/pkg/gate"
 	"jethook/pkg/telemetry"
+	"jethook/streams"
 )
 
 // often makes a worker collect its figures all the time, and show so many
@@ -156,7 +157,7 @@ func TestFirstUnacked(t *testing.T) {
 	first := func() time.Time {
 		info, err := c.Info(w.ctx)
 		w.must(err)
-		at, err := firstUnacked(w.ctx, stream, info)
+		at, err := streams.FirstUnacked(w.ctx, stream, info)
 		w.must(err)
 		return at
 	}

@@ -124,9 +124,10 @@ func (w *Worker) gateChanged(name string, open bool) {
 	w.keeper.touch(name, !open)
 }
 
-// vital returns what a result says of the endpoint's health.
-func vital(r delivery.Result) gate.Vital {
-	v := gate.Vital{RetryAfter: r.RetryAfter, Ended: ended(r)}
+// vital returns what a result says of the health of an endpoint that has these
+// statuses retried.
+func vital(r delivery.Result, retryOn []int) gate.Vital {
+	v := gate.Vital{Ended: ended(r)}
 	switch r.Fault {
 	case delivery.FaultNone:
 		v.Fault = vitalStatus(r.Status)
@@ -136,6 +137,11 @@ func vital(r delivery.Result) gate.Vital {
 		v.Fault = gate.Neutral
 	default:
 		v.Fault = gate.Failing
+	}
+	// With a final answer there is nothing to come back with.
+	r.Abort = false // which is about the event alone
+	if r.RetryAfter > 0 && delivery.Classify(r, retryOn).Outcome == delivery.Retry {
+		v.RetryAfter = r.RetryAfter
 	}
 	return v
 }

@@ -131,6 +131,22 @@ func TestLateOnesAreGivenUpInTime(t *testing.T) {
 	w.held(20)
 }
 
+// What was attempted before it was held is given up when its time is over, although
+// it was first attempted after another one that has longer.
+func TestLateOnesAreGivenUpByWhenTheirTimeEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(time.Hour) })
+	now := time.Now()
+	w.put(given("crm", "replayed", delivery.State{First: now.Add(-time.Minute), Since: now.Add(-time.Minute)}))
+	w.put(given("crm", "old", delivery.State{First: now.Add(-10 * time.Second), Since: now.Add(-time.Hour + 5*time.Second)}))
+	w.run(8, time.Second)
+	if l := w.dead(1)[0]; l.EventID != "old" || l.Reason != delivery.Expired {
+		t.Errorf("%s is dead of %s", l.EventID, l.Reason)
+	}
+	w.held(1)
+}
+
 // What is held for an endpoint that is removed becomes dead letters.
 func TestHeldForARemovedEndpoint(t *testing.T) {
 	t.Parallel()

@@ -19,7 +19,7 @@ import (
 // event is over.
 func (h *head) attempt(ctx context.Context, ep *endpoint.Endpoint, g *gate.Gate) (over bool) {
 	result, span := h.send(ep)
-	if g.Done(vital(result)) {
+	if g.Done(vital(result, ep.RetryOn)) {
 		h.w.opened(ep, g.Why(), result)
 	}
 	verdict, state := h.d.After(result, terms(ep), rand.Float64)
@@ -111,11 +111,9 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 	}
 	result, span := h.send(ep)
 	verdict, next := h.d.After(result, terms(ep), rand.Float64)
-	v := vital(result)
-	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
 	// Asked without the endpoint's patience: a failed probe does not count, so
 	// that it is never the last attempt.
-	if failed && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry {
+	if vital(result, ep.RetryOn).Failed() && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry {
 		verdict = delivery.Verdict{Outcome: delivery.Retry, Disable: verdict.Disable}
 		next = h.d.AfterProbe(result)
 	}
@@ -132,11 +130,11 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 
 // tell tells all replicas what came of a probe.
 func (h *head) tell(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease, r delivery.Result) error {
-	v := vital(r)
+	v := vital(r, ep.RetryOn)
 	switch {
-	case r.Fault == delivery.FaultInterrupted:
+	case r.Fault == delivery.FaultInterrupted, r.Fault == delivery.FaultInvalidRequest: // nothing was found out
 		return h.w.fleet.Release(ctx, lease)
-	case v.Fault == gate.Alive:
+	case v.Fault == gate.Alive && !v.Failed():
 		h.log.Info().Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
 			Msg("gate closed: a probe succeeded")
 		return h.w.fleet.Close(ctx, h.name)

@@ -100,11 +100,10 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	ctx, span := w.trace.Attempt(ctx, &d, ep)
 	result := w.sender.Attempt(ctx, &d, ep)
 	verdict, state := d.After(result, terms(ep), rand.Float64)
-	v := vital(result)
-	failed := v.Fault == gate.Failing || v.Fault == gate.Overloaded
+	v := vital(result, ep.RetryOn)
 	// Asked without the endpoint's patience: a failed probe does not count, so
 	// that it is never the last attempt.
-	again := failed && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry
+	again := v.Failed() && delivery.Classify(result, ep.RetryOn).Outcome == delivery.Retry
 	if again {
 		verdict, state = delivery.Verdict{Outcome: delivery.Retry, Disable: verdict.Disable}, d.AfterProbe(result)
 	}
@@ -128,7 +127,10 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	if err := w.held.DropOne(store, s.Seq); err != nil {
 		return fmt.Errorf("remove the delivery of a probe: %w", err)
 	}
-	if failed || v.Fault == gate.Neutral {
+	switch {
+	case result.Fault == delivery.FaultInvalidRequest:
+		return w.fleet.Release(store, lease) // nothing was sent, so that the next one is to find out
+	case v.Failed() || v.Fault == gate.Neutral:
 		return w.fleet.Failed(store, lease, w.nextProbe(lease, result, ep)) // that delivery is over, the trouble is not
 	}
 	w.log.Info().Str("endpoint", ep.Name()).Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).
@@ -155,13 +157,12 @@ func (w *Worker) probeFailed(ctx context.Context, ep *endpoint.Endpoint, lease g
 }
 
 // stillFailing returns what an open gate's record says after a probe that
-// failed, and disables the endpoint when that has lasted for long. Enabled
-// again, it has as long once more.
+// failed, and disables the endpoint when that has lasted for long. Resumed or
+// enabled again, it has as long once more.
 func (w *Worker) stillFailing(ep *endpoint.Endpoint, lease gate.Lease, r delivery.Result) gate.Opened {
 	next := w.nextProbe(lease, r, ep)
-	if time.Since(next.FailingSince) >= time.Duration(ep.DisableAfter) {
+	if time.Since(later(next.FailingSince, ep.AvailableSince)) >= time.Duration(ep.DisableAfter) {
 		w.disable(ep, fmt.Sprintf("nothing but failures for %s (disable_after)", ep.DisableAfter))
-		next.FailingSince = time.Now()
 	}
 	return next
 }

@@ -157,7 +157,7 @@ func TestEnded(t *testing.T) {
 		{delivery.Result{Status: 200, Fault: delivery.FaultClosed}, gate.Undelivered}, // it broke off
 		{delivery.Result{Fault: delivery.FaultInterrupted}, gate.Uncounted},
 	} {
-		if got := vital(c.r).Ended; got != c.want {
+		if got := vital(c.r, nil).Ended; got != c.want {
 			t.Errorf("%+v: %d, want %d", c.r, got, c.want)
 		}
 	}

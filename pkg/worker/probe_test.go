@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"jethook/pkg/delivery"
+	"jethook/pkg/endpoint"
+	"jethook/pkg/retry"
+)
+
+// What cannot be sent says nothing of the endpoint, and stands in no probe's way:
+// the next delivery is tried at once. In order it is the same.
+func TestWhatCannotBeSentIsNoProbe(t *testing.T) {
+	t.Parallel()
+	for _, ordered := range []bool{false, true} {
+		t.Run("ordered "+strconv.FormatBool(ordered), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm", every(time.Hour, 3), func(d *endpoint.Document) {
+				if d.Ordered = ordered; ordered {
+					d.OrderedFrom, d.OnFailure = 1, endpoint.OnFailureSkip
+				}
+			})
+			w.answer(func(_ context.Context, c call) delivery.Result {
+				if strings.HasPrefix(c.event, "bad_") {
+					return delivery.Result{Fault: delivery.FaultInvalidRequest, Error: "too large"}
+				}
+				return delivery.Result{Status: 200}
+			})
+			w.failing(time.Minute)
+			const bad, good = 30, 5
+			for i := range bad {
+				w.publish("order.created", "bad_"+strconv.Itoa(i), "{}")
+			}
+			for i := range good {
+				w.publish("order.created", "good_"+strconv.Itoa(i), "{}")
+			}
+			var most atomic.Int64
+			r := w.run(8, time.Second, func(worker *Worker) {
+				worker.fleet.OnChange(func(name string, _ bool) {
+					o, _ := worker.fleet.Get(name)
+					most.Store(max(most.Load(), int64(o.Probes)))
+				})
+			})
+			for _, l := range w.dead(bad) {
+				if l.Reason != delivery.InvalidRequest || !strings.HasPrefix(l.EventID, "bad_") {
+					t.Errorf("%s is dead of %s", l.EventID, l.Reason)
+				}
+			}
+			for came := map[string]bool{}; len(came) < bad+good; {
+				came[w.next().event] = true
+			}
+			w.until("the gate is closed", func() bool { _, open := r.fleet.Get("acme/crm"); return !open })
+			if most.Load() > 0 {
+				t.Errorf("%d probes failed", most.Load())
+			}
+		})
+	}
+}
+
+// A wait that an endpoint asks for is the endpoint's with every answer after which
+// its delivery is tried again, and with no other.
+func TestRetryAfterIsTheEndpoints(t *testing.T) {
+	for status := 100; status <= 599; status++ {
+		for _, retryOn := range [][]int{nil, {status}} {
+			r := delivery.Result{Status: status, RetryAfter: time.Minute}
+			want := time.Duration(0)
+			if delivery.Classify(r, retryOn).Outcome == delivery.Retry {
+				want = time.Minute
+			}
+			if got := vital(r, retryOn).RetryAfter; got != want {
+				t.Errorf("status %d, retried %v: %s", status, retryOn, got)
+			}
+		}
+	}
+	if vital(delivery.Result{Status: 503, RetryAfter: time.Minute, Abort: true}, nil).RetryAfter == 0 {
+		t.Error("that an event is not to be sent again is not about the endpoint")
+	}
+}
+
+// An endpoint that asks to be left alone by an answer that is no failure otherwise
+// gets a probe after that, and no more before one without that has come; in order,
+// too.
+func TestRetryAfterOfWhatIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for _, ordered := range []bool{false, true} {
+		for _, code := range []int{302, 408} {
+			t.Run(fmt.Sprintf("ordered %v, %d", ordered, code), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, setting{})
+				w.endpoint("crm", func(d *endpoint.Document) {
+					d.Retry = retry.Policy{Schedule: []time.Duration{time.Millisecond, time.Minute}, Jitter: retry.JitterNone}
+					if d.Ordered = ordered; ordered {
+						d.OrderedFrom = 1
+					}
+				})
+				const wait = 2 * time.Second
+				w.answer(func(context.Context, call) delivery.Result { return delivery.Result{Status: code, RetryAfter: wait} })
+				r := w.run(8, time.Second)
+				w.publish("order.created", "evt_1", "{}")
+				w.until("two probes failed", func() bool { o, _ := r.fleet.Get("acme/crm"); return o.Probes >= 2 })
+				w.answer(status(200))
+				w.until("the gate is closed", func() bool { _, open := r.fleet.Get("acme/crm"); return !open })
+				for last := w.next(); len(w.sender.calls) > 0; {
+					c := w.next()
+					if passed := c.at.Sub(last.at); passed < wait {
+						t.Errorf("an attempt %s after the one before", passed)
+					}
+					last = c
+				}
+			})
+		}
+	}
+}
