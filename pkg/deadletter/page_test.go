@@ -27,7 +27,9 @@ func TestPageHasNoGaps(t *testing.T) {
 		"the end is lost": {[]int{1, 2, 3}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
+			answered := make(chan struct{}) // a page that ends early does not wait for the rest
 			sub, err := w.nc.Subscribe("fake.DIRECT.GET."+w.names.DeadLetters(), func(m *nats.Msg) {
+				defer close(answered)
 				for _, seq := range c.arrive {
 					answer := nats.NewMsg(m.Reply)
 					answer.Header.Set(jetstream.StreamHeader, w.names.DeadLetters())
@@ -54,6 +56,7 @@ func TestPageHasNoGaps(t *testing.T) {
 			if (err == nil) != (c.want > 0) || len(page) != c.want {
 				t.Errorf("%d letters, %v; want %d", len(page), err, c.want)
 			}
+			<-answered
 			if err := sub.Unsubscribe(); err != nil {
 				t.Error(err)
 			}
