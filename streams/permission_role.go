@@ -11,7 +11,7 @@ func (g *grants) worker(ordered bool) {
 		fanout = "*"
 	}
 	g.look()
-	g.allow("look at consumers", api("CONSUMER.INFO", events, fanout), api("CONSUMER.INFO", deliveries, "*"),
+	g.allow("look at consumers", api("CONSUMER.INFO", events, "*"), api("CONSUMER.INFO", deliveries, "*"),
 		api("CONSUMER.NAMES", events), api("CONSUMER.NAMES", deliveries))
 	g.allow("fetch events and deliveries", api("CONSUMER.MSG.NEXT", events, fanout), api("CONSUMER.MSG.NEXT", deliveries, "*"))
 	g.allow("acknowledge, hand back and keep them", append(replies("ACK", events, fanout), replies("ACK", deliveries, "*")...)...)

@@ -22,6 +22,7 @@ type Metrics struct {
 	toFirst       prometheus.Observer
 	toDelivery    prometheus.Observer
 	replayed      prometheus.Counter
+	laneReplicas  *prometheus.GaugeVec
 	pending       *prometheus.GaugeVec
 	ackPending    *prometheus.GaugeVec
 	maxAckPending *prometheus.GaugeVec
@@ -58,6 +59,7 @@ func NewMetrics(version string) *Metrics {
 		toFirst:       f.histogram("jethook_event_to_first_attempt_seconds", "Time from the event's storage to the beginning of the first attempt of a delivery, replays left out.").WithLabelValues(),
 		toDelivery:    f.histogram("jethook_event_to_delivery_seconds", "Time from the event's storage to its delivery, replays left out.").WithLabelValues(),
 		replayed:      f.counter("jethook_replayed_deliveries_total", "Deliveries of replays.").WithLabelValues(),
+		laneReplicas:  f.gauge("jethook_lane_replicas", "Live replicas that serve a lane: with 0 nobody makes its attempts.", "lane"),
 		pending:       f.gauge("jethook_consumer_pending", "Messages that a consumer has not handed out yet.", "consumer"),
 		ackPending:    f.gauge("jethook_consumer_ack_pending", "Messages that a consumer handed out and that are not acked.", "consumer"),
 		maxAckPending: f.gauge("jethook_consumer_max_ack_pending", "How many a consumer hands out at most before some are acked: with so many its lane stands still.", "consumer"),
@@ -175,6 +177,14 @@ func (m *Metrics) NoConsumer(durable string) {
 		g.DeleteLabelValues(durable)
 	}
 }
+
+// Lane tells how many live replicas serve a lane.
+func (m *Metrics) Lane(name string, replicas int) {
+	m.laneReplicas.WithLabelValues(name).Set(float64(replicas))
+}
+
+// NoLane forgets a lane that is gone.
+func (m *Metrics) NoLane(name string) { m.laneReplicas.DeleteLabelValues(name) }
 
 // InFlight registers how many attempts are being made, and how many can be.
 func (m *Metrics) InFlight(busy func() int, limit int) {

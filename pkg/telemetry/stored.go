@@ -36,7 +36,7 @@ const (
 
 func newStored(f families) stored {
 	s := stored{
-		backlog: f.gauge("jethook_backlog", "What is not settled, for all replicas: waiting (events that are not fanned out, in the lanes that this replica serves, those for ordered endpoints left out, and deliveries to be attempted or scheduled), held (deliveries), dead (dead letters).", "state"),
+		backlog: f.gauge("jethook_backlog", "What is not settled, for all replicas: waiting (events that are not fanned out, those for ordered endpoints left out, and deliveries to be attempted or scheduled), held (deliveries), dead (dead letters).", "state"),
 		ordered: f.gauge("jethook_ordered_pending", "Events that wait for the ordered endpoints that this replica serves, those in hand included, half a minute old.").WithLabelValues(),
 		oldest: f.gauge("jethook_oldest_waiting_age_seconds", "Age of the oldest event that its consumer has not acked, of the oldest delivery stored for its next attempt (schedules left out), "+
 			"of the oldest held delivery since it was first attempted or held, and of the oldest event that this replica has in hand for an ordered endpoint; 0 when there is none.", "state"),
