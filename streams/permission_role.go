@@ -25,6 +25,7 @@ func (g *grants) worker(ordered bool) {
 		api("CONSUMER.PAUSE", deliveries, "*"), api("CONSUMER.DELETE", deliveries, "*"))
 	g.allow("read and remove what is held", api("DIRECT.GET", deliveries), api("STREAM.MSG.GET", deliveries),
 		api("STREAM.MSG.DELETE", deliveries), api("STREAM.PURGE", deliveries))
+	g.allow("look at how full the account is", "$JS.API.INFO")
 	g.follow("endpoints and lanes", g.EndpointsBucket())
 	g.allow("disable endpoints, end lanes, apply the endpoints file", last(g.EndpointsBucket()), "$KV."+g.EndpointsBucket()+".>")
 	g.follow("gates", g.GatesBucket())

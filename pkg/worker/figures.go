@@ -15,7 +15,7 @@ import (
 	"jethook/streams"
 )
 
-// figuresEvery is how often a replica asks what NATS stores: seven small requests
+// figuresEvery is how often a replica asks what NATS stores: eight small requests
 // and two for each lane, and a PING, however much that is.
 const figuresEvery = 5 * time.Second
 
@@ -122,7 +122,7 @@ func (f *figures) ask(ctx context.Context) error {
 	}
 	f.w.metrics.RoundTrip(time.Since(began))
 	all, err := f.sizes(ctx)
-	err = errors.Join(err, f.oldestHeld(ctx), f.ordered(ctx), f.waiting(ctx, all))
+	err = errors.Join(err, f.oldestHeld(ctx), f.ordered(ctx), f.waiting(ctx, all), f.storage(ctx))
 	if err == nil {
 		f.w.metrics.Collected(time.Now())
 	}
@@ -207,6 +207,29 @@ func firstUnacked(ctx context.Context, stream jetstream.Stream, info *jetstream.
 	}
 	return oldest, nil
 }
+
+// storage tells how full the account is; of one with tiers, its fullest tier. A
+// stream without a limit of its own is full when that is.
+func (f *figures) storage(ctx context.Context) error {
+	info, err := f.w.js.AccountInfo(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the account's storage: %w", err)
+	}
+	fullest := info.Tier
+	for _, tier := range info.Tiers {
+		if share(tier) > share(fullest) {
+			fullest = tier
+		}
+	}
+	limit := fullest.Limits.MaxStore
+	if limit <= 0 {
+		limit = f.w.storage
+	}
+	f.w.metrics.Storage(fullest.Store, limit)
+	return nil
+}
+
+func share(t jetstream.Tier) float64 { return float64(t.Store) / float64(max(t.Limits.MaxStore, 1)) }
 
 // oldestHeld tells since when what is held waits.
 func (f *figures) oldestHeld(ctx context.Context) error {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/rs/zerolog"
@@ -241,6 +242,21 @@ func TestFiguresWithoutAStream(t *testing.T) {
 	if collected() != last {
 		t.Error("it counts as collected")
 	}
+}
+
+// How full the account is, is told with the account's own limit, or else the
+// server's as far as it is known.
+func TestFiguresOfStorage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.publish("order.created", "1", "{}")
+	r := w.run(4, time.Second, often(0), func(worker *Worker) { worker.storage = 4711 })
+	w.told("the limit that is known", func() bool {
+		return r.figure(t, "jethook_storage_limit_bytes", "") == 4711 && r.figure(t, "jethook_storage_bytes", "") > 0
+	})
+	const limit = 1 << 20
+	w.must(w.server.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": {MaxMemory: -1, MaxStore: limit, MaxStreams: -1, MaxConsumers: -1}}))
+	w.told("the account's", func() bool { return r.figure(t, "jethook_storage_limit_bytes", "") == limit })
 }
 
 // A gate is told of from when it opens to the end of its ramp.
