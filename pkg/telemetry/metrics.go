@@ -53,7 +53,7 @@ func NewMetrics(version string) *Metrics {
 	m := &Metrics{
 		Registry:      r,
 		events:        f.counter("jethook_events_total", "Events handled: matched, unmatched, stored as deliveries first, left to ordered endpoints, or invalid.", "result"),
-		attempts:      f.counter("jethook_attempts_total", "Attempts made, by outcome and by what came back.", "outcome", "result"),
+		attempts:      f.counter("jethook_attempts_total", "Attempts made, by outcome (probe is one that failed) and by what came back.", "outcome", "result"),
 		duration:      f.histogram("jethook_attempt_duration_seconds", "Time from the start of an attempt to its end.", "outcome"),
 		deadLetters:   f.counter("jethook_dead_letters_total", "Dead letters written.", "reason"),
 		toFirst:       f.histogram("jethook_event_to_first_attempt_seconds", "Time from the event's storage to the beginning of the first attempt of a delivery, replays left out.").WithLabelValues(),
@@ -100,6 +100,7 @@ func attempted() map[delivery.Outcome][]string {
 	return map[delivery.Outcome][]string{
 		delivery.Delivered: {"2xx"},
 		delivery.Retry:     again,
+		probe:              again,
 		// Each of those, too, if it was the last that the endpoint's policy allows.
 		delivery.Dead:        append([]string{string(delivery.FaultBlockedAddress), string(delivery.FaultInvalidRequest)}, again...),
 		delivery.Interrupted: {string(delivery.FaultInterrupted)},
@@ -125,6 +126,13 @@ func (m *Metrics) Attempt(o delivery.Outcome, r delivery.Result) {
 	m.attempts.WithLabelValues(string(o), r.Label()).Inc()
 	m.duration.WithLabelValues(string(o)).Observe(r.Duration.Seconds())
 }
+
+// probe is the outcome of a failed probe: no attempt of the delivery's own, and no
+// news of its endpoint.
+const probe delivery.Outcome = "probe"
+
+// ProbeFailed counts a probe that failed.
+func (m *Metrics) ProbeFailed(r delivery.Result) { m.Attempt(probe, r) }
 
 // FirstAttempt tells how long after its event the first attempt of a delivery
 // began.
