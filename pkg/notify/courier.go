@@ -20,9 +20,9 @@ const (
 	sendingFor      = 15 * time.Second // one try
 	perSecond       = 5                // of all
 	burst           = 50
-	perEndpoint     = 2 * time.Minute // one note in so long, after a burst
-	endpointBurst   = 2 * (endpoint.MaxEmails + 1)
-	mostEndpoints   = 10_000 // whose rate is remembered
+	perEndpoint     = 2 * time.Minute // one word of each type in so long, after a burst
+	endpointBurst   = 5
+	mostLimits      = 50_000 // that are remembered
 	mostHeard       = 4096   // words that are remembered, so that a copy is none
 	whileTotalFull  = time.Second / perSecond
 	lastNotesWithin = 2 * time.Second
@@ -72,7 +72,7 @@ type Courier struct {
 	mu      sync.Mutex
 	notes   []note
 	sending int
-	limits  map[string]*rate.Limiter // by endpoint
+	limits  map[string]*rate.Limiter // by endpoint and type of word
 	heard   map[string]bool          // ids of words
 	order   []string                 // of heard, oldest first
 }
@@ -80,6 +80,7 @@ type Courier struct {
 // note is a word on its way to one address.
 type note struct {
 	tenant, id string
+	event      string // the word's, by its id
 	word       Word
 	email      string // empty: to Slack
 	tries      int
@@ -146,11 +147,11 @@ func (c *Courier) take(e event.Event, id string, w Word, addresses []string) boo
 			ofTenant++
 		}
 	}
-	if len(c.notes)+len(addresses) > mostNotes || ofTenant+len(addresses) > mostOfTenant || !c.limit(w.Endpoint).AllowN(now, len(addresses)) {
+	if len(c.notes)+len(addresses) > mostNotes || ofTenant+len(addresses) > mostOfTenant || !c.limit(w).AllowN(now, 1) {
 		return false
 	}
 	for _, address := range addresses {
-		c.notes = append(c.notes, note{tenant: e.Tenant, id: id, word: w, email: address})
+		c.notes = append(c.notes, note{tenant: e.Tenant, id: id, event: e.ID, word: w, email: address})
 	}
 	c.signal()
 	return true
@@ -165,11 +166,14 @@ func (c *Courier) remember(id string) {
 	}
 }
 
-// limit returns an endpoint's limit. The caller holds the mutex.
-func (c *Courier) limit(name string) *rate.Limiter {
+// limit returns the limit of an endpoint's words of one type: however many dead
+// letters are told of, that it works again is told as that it failed was. The caller
+// holds the mutex.
+func (c *Courier) limit(w Word) *rate.Limiter {
+	name := w.Endpoint + " " + w.Type
 	l := c.limits[name]
 	if l == nil {
-		if len(c.limits) >= mostEndpoints {
+		if len(c.limits) >= mostLimits {
 			clear(c.limits) // seldom, and what is in the queue stays bounded
 		}
 		l = rate.NewLimiter(rate.Every(perEndpoint), endpointBurst)

@@ -386,6 +386,36 @@ func TestOneEndpointCannotTellOnAndOn(t *testing.T) {
 	})
 }
 
+// A contact with many addresses is told as often as one with a single address, and
+// no other words keep it from learning that its endpoint works again.
+func TestWhoeverWasToldThatItFailsIsToldThatItWorksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := map[string]int{}
+		endpoints := &directory{}
+		many := endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}
+		for i := range endpoint.MaxEmails {
+			many.Email = append(many.Email, fmt.Sprintf("a%d@example.com", i))
+		}
+		endpoints.put(t, "acme", "crm", contact(many))
+		settings, err := ParseSMTP("smtp://mail.example.com", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), SMTP: settings, Logger: zerolog.Nop()}) // that does not run
+		for i, what := range slices.Concat([]string{streams.EndpointFailing}, slices.Repeat([]string{streams.DeliveryDead}, 10), []string{streams.EndpointRecovered}) {
+			w := aWord
+			w.Type = what
+			c.Heard(eventAbout(t, w, fmt.Sprint(i)), "crm")
+		}
+		for _, n := range c.notes {
+			box[n.word.Type]++
+		}
+		if each := endpoint.MaxEmails + 1; box[streams.EndpointFailing] != each || box[streams.EndpointRecovered] != each || box[streams.DeliveryDead] != endpointBurst*each {
+			t.Errorf("%v messages, to %d addresses", box, each)
+		}
+	})
+}
+
 func TestWhatIsNoWordIsNotBrought(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		endpoints := &directory{}
