@@ -64,8 +64,8 @@ type Courier struct {
 	smtp  *SMTP
 	done  func(by, result string)
 	log   zerolog.Logger
-	odd   zerolog.Logger // for what goes wrong again and again
-	wake  chan struct{}  // of capacity 1
+	odd   oddities
+	wake  chan struct{} // of capacity 1
 	total *rate.Limiter
 	waits []time.Duration
 
@@ -75,6 +75,15 @@ type Courier struct {
 	limits  map[string]*rate.Limiter // by endpoint and type of word
 	heard   map[string]bool          // ids of words
 	order   []string                 // of heard, oldest first
+}
+
+// oddities are the logs of what goes wrong again and again, each for one message: what
+// is said often leaves the others unsaid otherwise.
+type oddities struct{ forged, unsent, sealed, tooMuch zerolog.Logger }
+
+// seldom returns a log that takes a line a minute.
+func seldom(log zerolog.Logger) zerolog.Logger {
+	return log.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute})
 }
 
 // note is a word on its way to one address.
@@ -91,7 +100,7 @@ type note struct {
 func NewCourier(o CourierOptions) *Courier {
 	return &Courier{
 		endpoints: o.Endpoints, slack: slack{o.HTTP, o.UserAgent}, smtp: o.SMTP, done: o.Brought, log: o.Logger,
-		odd:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}),
+		odd:  oddities{seldom(o.Logger), seldom(o.Logger), seldom(o.Logger), seldom(o.Logger)},
 		wake: make(chan struct{}, 1), total: rate.NewLimiter(perSecond, burst), waits: patience,
 		limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
 	}
@@ -108,18 +117,18 @@ func (c *Courier) Heard(e event.Event, about string) {
 	// Who published the event may say anything of any endpoint but that it is
 	// another's.
 	if json.Unmarshal(e.Body, &w) != nil || w.Type != e.Type || w.Endpoint != ep.Name() || happenings[w.Type] == "" {
-		c.odd.Warn().Str("endpoint", ep.Name()).Str("event_id", e.ID).Msg("an event in jethook's name is not one that jethook wrote: nobody is told of it")
+		c.odd.forged.Warn().Str("endpoint", ep.Name()).Str("event_id", e.ID).Msg("an event in jethook's name is not one that jethook wrote: nobody is told of it")
 		return
 	}
 	var addresses []string
 	if c.smtp != nil {
 		addresses = append(addresses, ep.Contact.Email...)
 	} else if len(ep.Contact.Email) > 0 {
-		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact has e-mail addresses, and JETHOOK_SMTP_URL is not set: no mail is sent")
+		c.odd.unsent.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact has e-mail addresses, and JETHOOK_SMTP_URL is not set: no mail is sent")
 	}
 	switch parsed, err := ep.Parsed(); {
 	case err != nil:
-		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact is not told in Slack: its URL may be sealed with a master key that is not among these")
+		c.odd.sealed.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact is not told in Slack: its URL may be sealed with a master key that is not among these")
 	case parsed.Contact.Slack != "":
 		addresses = append(addresses, "")
 	}
@@ -127,7 +136,7 @@ func (c *Courier) Heard(e event.Event, about string) {
 		for _, address := range addresses {
 			c.done(note{email: address}.by(), TooMany)
 		}
-		c.odd.Warn().Str("endpoint", ep.Name()).Str("type", w.Type).Msg("an endpoint's contact is not told: there is too much to tell")
+		c.odd.tooMuch.Warn().Str("endpoint", ep.Name()).Str("type", w.Type).Msg("an endpoint's contact is not told: there is too much to tell")
 	}
 }
 

@@ -416,6 +416,26 @@ func TestWhoeverWasToldThatItFailsIsToldThatItWorksAgain(t *testing.T) {
 	})
 }
 
+// What is said often does not hide what else is to be said.
+func TestEachOddityIsSaid(t *testing.T) {
+	endpoints, log := &directory{}, &lines{}
+	endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Email: []string{"a@example.com"}, Slack: "https://hooks.example.com/CANARY"}))
+	endpoints.put(t, "acme", "sealed", contact(endpoint.Contact{Slack: "sealed:v1:00000000:AAAA"}))
+	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.New(log)}) // that does not run
+	sealed, forged := aWord, aWord
+	sealed.Endpoint, forged.Type = "acme/sealed", streams.Own+".nonsense"
+	for i := range 2 * endpointBurst {
+		c.Heard(eventAbout(t, aWord, fmt.Sprint("crm", i)), "crm")
+		c.Heard(eventAbout(t, sealed, fmt.Sprint("sealed", i)), "sealed")
+		c.Heard(eventAbout(t, forged, fmt.Sprint("forged", i)), "crm")
+	}
+	for _, says := range []string{"JETHOOK_SMTP_URL is not set", "not told in Slack", "not one that jethook wrote", "there is too much to tell"} {
+		if strings.Count(log.String(), says) != 1 {
+			t.Errorf("%q is not there once in %s", says, log)
+		}
+	}
+}
+
 func TestWhatIsNoWordIsNotBrought(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		endpoints := &directory{}
