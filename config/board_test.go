@@ -74,6 +74,9 @@ func TestBoardIsExplained(t *testing.T) {
 			t.Errorf("%s: lacks a description, a unit, the data source or a target", p.Title)
 		}
 		for _, target := range p.Targets {
+			if strings.Count(target.Expr, "max") != strings.Count(target.Expr, "max by (job")+strings.Count(target.Expr, "_max_") {
+				t.Errorf("%s: %s takes two systems for one", p.Title, target.Expr)
+			}
 			if !regexp.MustCompile(`job=~"\$job",instance=~"\$instance"`).MatchString(target.Expr) || target.LegendFormat == "" {
 				t.Errorf("%s: %s does not ask for the chosen jobs and replicas, or has no legend", p.Title, target.Expr)
 			}

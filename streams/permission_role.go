@@ -11,7 +11,7 @@ func (g *grants) worker(ordered bool) {
 		fanout = "*"
 	}
 	g.look()
-	g.allow("look at consumers", api("CONSUMER.INFO", events, fanout), api("CONSUMER.INFO", deliveries, "*"),
+	g.allow("look at consumers", api("CONSUMER.INFO", events, "*"), api("CONSUMER.INFO", deliveries, "*"),
 		api("CONSUMER.NAMES", events), api("CONSUMER.NAMES", deliveries))
 	g.allow("fetch events and deliveries", api("CONSUMER.MSG.NEXT", events, fanout), api("CONSUMER.MSG.NEXT", deliveries, "*"))
 	g.allow("acknowledge, hand back and keep them", append(replies("ACK", events, fanout), replies("ACK", deliveries, "*")...)...)
@@ -25,6 +25,7 @@ func (g *grants) worker(ordered bool) {
 		api("CONSUMER.PAUSE", deliveries, "*"), api("CONSUMER.DELETE", deliveries, "*"))
 	g.allow("read and remove what is held", api("DIRECT.GET", deliveries), api("STREAM.MSG.GET", deliveries),
 		api("STREAM.MSG.DELETE", deliveries), api("STREAM.PURGE", deliveries))
+	g.allow("look at how full the account is", "$JS.API.INFO")
 	g.follow("endpoints and lanes", g.EndpointsBucket())
 	g.allow("disable endpoints, end lanes, apply the endpoints file", last(g.EndpointsBucket()), "$KV."+g.EndpointsBucket()+".>")
 	g.follow("gates", g.GatesBucket())

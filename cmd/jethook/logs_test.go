@@ -65,7 +65,7 @@ func TestLogFieldsHaveOneName(t *testing.T) {
 		// What the README names, and how zerolog calls it.
 		"event_id", "tenant", "endpoint", "attempt", "outcome", "reason", "status", "duration", "error",
 		// What only a few lines have.
-		"answer", "attempts", "broken", "bucket", "by", "consumer", "endpoints", "events", "fault", "file", "floors", "from", "http", "key",
+		"answer", "attempts", "broken", "bucket", "by", "consumer", "endpoints", "errors", "events", "fault", "file", "floors", "from", "http", "key",
 		"lane", "lines", "last_good_in_force", "log_level", "nats", "notes", "open", "part", "permission", "probes", "replica", "replicas", "result", "type",
 		"revision", "seq", "server", "spans", "tries", "until", "version",
 	} {

@@ -37,7 +37,8 @@ func passed(headers []Field) []Field {
 // out all, and returns how many. Producers write names in any case, and NATS keeps them, so that one header
 // may be there in several spellings. A map's order would then make another
 // event of it at each redelivery: the spelling that NATS itself heeds counts,
-// such as Nats-Msg-Id, and otherwise the first in the order of bytes.
+// such as Nats-Msg-Id, and otherwise the first in the order of bytes. Of several values the first counts,
+// but W3C has those of tracestate be one list.
 func fold(header map[string][]string) (_ []Field, left int) {
 	type spelled struct {
 		Field
@@ -54,7 +55,11 @@ func fold(header map[string][]string) (_ []Field, left int) {
 			attributes++
 		}
 		if attributes <= maxSpellings || !isAttribute(lower) {
-			all = append(all, spelled{Field{lower, values[0]}, name})
+			value := values[0]
+			if lower == "tracestate" {
+				value = strings.Join(values, ",")
+			}
+			all = append(all, spelled{Field{lower, value}, name})
 		}
 	}
 	if attributes > maxSpellings {

@@ -22,6 +22,7 @@ func TestFields(t *testing.T) {
 		{"what is no attribute stays behind", map[string][]string{"ce-": {"x"}, "ce-a b": {"x"}, "ce-é": {"x"}, "ce-a:b": {"x"}}, []Field{}},
 		{"empty ones stay behind", map[string][]string{"ce-source": {""}, "traceparent": {}, "tracestate": nil}, []Field{}},
 		{"the first of several values", map[string][]string{"ce-source": {"/a", "/b"}}, []Field{{"ce-source", "/a"}}},
+		{"but all of tracestate, which is one list", map[string][]string{"tracestate": {"a=1,b=2", "c=3"}}, []Field{{"tracestate", "a=1,b=2,c=3"}}},
 		{"the spelling that NATS heeds", map[string][]string{"CE-SOURCE": {"/1"}, "Ce-Source": {"/2"}, "ce-source": {"/3"}}, []Field{{"ce-source", "/2"}}},
 		{"else the first spelling by bytes", map[string][]string{"ce-source": {"/3"}, "CE-source": {"/1"}, "Ce-source": {"/2"}}, []Field{{"ce-source", "/1"}}},
 		{"an attribute is percent-encoded where HTTP cannot carry it", map[string][]string{"ce-subject": {"Grüße\n\x00 ~"}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -84,9 +85,26 @@ func Durable(name string, log zerolog.Logger) []nats.Option {
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			log.Info().Str("server", Server(nc)).Msg("reconnected to NATS")
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn().Err(err).Msg("NATS reports an error")
-		}),
+		nats.ErrorHandler((&reports{log: log}).hear),
+	}
+}
+
+// reports are errors that NATS sends unasked, as often as something is refused: the
+// log has the first at once, then a line a minute with how many there were.
+type reports struct {
+	log    zerolog.Logger
+	mu     sync.Mutex
+	errors int
+	next   time.Time
+}
+
+func (r *reports) hear(_ *nats.Conn, _ *nats.Subscription, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.errors++
+	if now := time.Now(); !now.Before(r.next) {
+		r.log.Warn().Err(err).Int("errors", r.errors).Msg("NATS reports an error")
+		r.errors, r.next = 0, now.Add(time.Minute)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -235,6 +236,22 @@ func (l *lines) wait(t *testing.T, part string) {
 			t.Fatalf("%q is not in the log:\n%s", part, text)
 		}
 	}
+}
+
+// What NATS refuses again and again is a line a minute.
+func TestErrorsThatNATSReportsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lines{wrote: make(chan struct{}, 1)}
+		r := &reports{log: zerolog.New(log)}
+		for range 180 {
+			r.hear(nil, nil, nats.ErrPermissionViolation)
+			time.Sleep(time.Second)
+		}
+		want := strings.Repeat("{\"level\":\"warn\",\"error\":\"nats: permissions violation\",\"errors\":60,\"message\":\"NATS reports an error\"}\n", 3)
+		if got := log.text.String(); got != strings.Replace(want, ":60", ":1", 1) {
+			t.Errorf("the log has\n%s", got)
+		}
+	})
 }
 
 // A lost connection is made again, with new credentials, too, and the log says

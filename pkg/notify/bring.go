@@ -101,7 +101,7 @@ func (c *Courier) send(ctx context.Context, n note) error {
 		if !slices.Contains(ep.Contact.Email, n.email) {
 			return nil
 		}
-		return c.smtp.send(ctx, n.email, n.word)
+		return c.smtp.send(ctx, n.email, n.event, n.word)
 	}
 	parsed, err := ep.Parsed()
 	switch {

@@ -20,9 +20,9 @@ const (
 	sendingFor      = 15 * time.Second // one try
 	perSecond       = 5                // of all
 	burst           = 50
-	perEndpoint     = 2 * time.Minute // one note in so long, after a burst
-	endpointBurst   = 2 * (endpoint.MaxEmails + 1)
-	mostEndpoints   = 10_000 // whose rate is remembered
+	perEndpoint     = 2 * time.Minute // one word of each type in so long, after a burst
+	endpointBurst   = 5
+	mostLimits      = 50_000 // that are remembered
 	mostHeard       = 4096   // words that are remembered, so that a copy is none
 	whileTotalFull  = time.Second / perSecond
 	lastNotesWithin = 2 * time.Second
@@ -64,22 +64,32 @@ type Courier struct {
 	smtp  *SMTP
 	done  func(by, result string)
 	log   zerolog.Logger
-	odd   zerolog.Logger // for what goes wrong again and again
-	wake  chan struct{}  // of capacity 1
+	odd   oddities
+	wake  chan struct{} // of capacity 1
 	total *rate.Limiter
 	waits []time.Duration
 
 	mu      sync.Mutex
 	notes   []note
 	sending int
-	limits  map[string]*rate.Limiter // by endpoint
+	limits  map[string]*rate.Limiter // by endpoint and type of word
 	heard   map[string]bool          // ids of words
 	order   []string                 // of heard, oldest first
+}
+
+// oddities are the logs of what goes wrong again and again, each for one message: what
+// is said often leaves the others unsaid otherwise.
+type oddities struct{ forged, unsent, sealed, tooMuch zerolog.Logger }
+
+// seldom returns a log that takes a line a minute.
+func seldom(log zerolog.Logger) zerolog.Logger {
+	return log.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute})
 }
 
 // note is a word on its way to one address.
 type note struct {
 	tenant, id string
+	event      string // the word's, by its id
 	word       Word
 	email      string // empty: to Slack
 	tries      int
@@ -90,7 +100,7 @@ type note struct {
 func NewCourier(o CourierOptions) *Courier {
 	return &Courier{
 		endpoints: o.Endpoints, slack: slack{o.HTTP, o.UserAgent}, smtp: o.SMTP, done: o.Brought, log: o.Logger,
-		odd:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}),
+		odd:  oddities{seldom(o.Logger), seldom(o.Logger), seldom(o.Logger), seldom(o.Logger)},
 		wake: make(chan struct{}, 1), total: rate.NewLimiter(perSecond, burst), waits: patience,
 		limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
 	}
@@ -107,18 +117,18 @@ func (c *Courier) Heard(e event.Event, about string) {
 	// Who published the event may say anything of any endpoint but that it is
 	// another's.
 	if json.Unmarshal(e.Body, &w) != nil || w.Type != e.Type || w.Endpoint != ep.Name() || happenings[w.Type] == "" {
-		c.odd.Warn().Str("endpoint", ep.Name()).Str("event_id", e.ID).Msg("an event in jethook's name is not one that jethook wrote: nobody is told of it")
+		c.odd.forged.Warn().Str("endpoint", ep.Name()).Str("event_id", e.ID).Msg("an event in jethook's name is not one that jethook wrote: nobody is told of it")
 		return
 	}
 	var addresses []string
 	if c.smtp != nil {
 		addresses = append(addresses, ep.Contact.Email...)
 	} else if len(ep.Contact.Email) > 0 {
-		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact has e-mail addresses, and JETHOOK_SMTP_URL is not set: no mail is sent")
+		c.odd.unsent.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact has e-mail addresses, and JETHOOK_SMTP_URL is not set: no mail is sent")
 	}
 	switch parsed, err := ep.Parsed(); {
 	case err != nil:
-		c.odd.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact is not told in Slack: its URL may be sealed with a master key that is not among these")
+		c.odd.sealed.Warn().Str("endpoint", ep.Name()).Msg("an endpoint's contact is not told in Slack: its URL may be sealed with a master key that is not among these")
 	case parsed.Contact.Slack != "":
 		addresses = append(addresses, "")
 	}
@@ -126,7 +136,7 @@ func (c *Courier) Heard(e event.Event, about string) {
 		for _, address := range addresses {
 			c.done(note{email: address}.by(), TooMany)
 		}
-		c.odd.Warn().Str("endpoint", ep.Name()).Str("type", w.Type).Msg("an endpoint's contact is not told: there is too much to tell")
+		c.odd.tooMuch.Warn().Str("endpoint", ep.Name()).Str("type", w.Type).Msg("an endpoint's contact is not told: there is too much to tell")
 	}
 }
 
@@ -146,11 +156,11 @@ func (c *Courier) take(e event.Event, id string, w Word, addresses []string) boo
 			ofTenant++
 		}
 	}
-	if len(c.notes)+len(addresses) > mostNotes || ofTenant+len(addresses) > mostOfTenant || !c.limit(w.Endpoint).AllowN(now, len(addresses)) {
+	if len(c.notes)+len(addresses) > mostNotes || ofTenant+len(addresses) > mostOfTenant || !c.limit(w).AllowN(now, 1) {
 		return false
 	}
 	for _, address := range addresses {
-		c.notes = append(c.notes, note{tenant: e.Tenant, id: id, word: w, email: address})
+		c.notes = append(c.notes, note{tenant: e.Tenant, id: id, event: e.ID, word: w, email: address})
 	}
 	c.signal()
 	return true
@@ -165,11 +175,14 @@ func (c *Courier) remember(id string) {
 	}
 }
 
-// limit returns an endpoint's limit. The caller holds the mutex.
-func (c *Courier) limit(name string) *rate.Limiter {
+// limit returns the limit of an endpoint's words of one type: however many dead
+// letters are told of, that it works again is told as that it failed was. The caller
+// holds the mutex.
+func (c *Courier) limit(w Word) *rate.Limiter {
+	name := w.Endpoint + " " + w.Type
 	l := c.limits[name]
 	if l == nil {
-		if len(c.limits) >= mostEndpoints {
+		if len(c.limits) >= mostLimits {
 			clear(c.limits) // seldom, and what is in the queue stays bounded
 		}
 		l = rate.NewLimiter(rate.Every(perEndpoint), endpointBurst)

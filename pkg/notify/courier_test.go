@@ -386,6 +386,56 @@ func TestOneEndpointCannotTellOnAndOn(t *testing.T) {
 	})
 }
 
+// A contact with many addresses is told as often as one with a single address, and
+// no other words keep it from learning that its endpoint works again.
+func TestWhoeverWasToldThatItFailsIsToldThatItWorksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := map[string]int{}
+		endpoints := &directory{}
+		many := endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}
+		for i := range endpoint.MaxEmails {
+			many.Email = append(many.Email, fmt.Sprintf("a%d@example.com", i))
+		}
+		endpoints.put(t, "acme", "crm", contact(many))
+		settings, err := ParseSMTP("smtp://mail.example.com", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), SMTP: settings, Logger: zerolog.Nop()}) // that does not run
+		for i, what := range slices.Concat([]string{streams.EndpointFailing}, slices.Repeat([]string{streams.DeliveryDead}, 10), []string{streams.EndpointRecovered}) {
+			w := aWord
+			w.Type = what
+			c.Heard(eventAbout(t, w, fmt.Sprint(i)), "crm")
+		}
+		for _, n := range c.notes {
+			box[n.word.Type]++
+		}
+		if each := endpoint.MaxEmails + 1; box[streams.EndpointFailing] != each || box[streams.EndpointRecovered] != each || box[streams.DeliveryDead] != endpointBurst*each {
+			t.Errorf("%v messages, to %d addresses", box, each)
+		}
+	})
+}
+
+// What is said often does not hide what else is to be said.
+func TestEachOddityIsSaid(t *testing.T) {
+	endpoints, log := &directory{}, &lines{}
+	endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Email: []string{"a@example.com"}, Slack: "https://hooks.example.com/CANARY"}))
+	endpoints.put(t, "acme", "sealed", contact(endpoint.Contact{Slack: "sealed:v1:00000000:AAAA"}))
+	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.New(log)}) // that does not run
+	sealed, forged := aWord, aWord
+	sealed.Endpoint, forged.Type = "acme/sealed", streams.Own+".nonsense"
+	for i := range 2 * endpointBurst {
+		c.Heard(eventAbout(t, aWord, fmt.Sprint("crm", i)), "crm")
+		c.Heard(eventAbout(t, sealed, fmt.Sprint("sealed", i)), "sealed")
+		c.Heard(eventAbout(t, forged, fmt.Sprint("forged", i)), "crm")
+	}
+	for _, says := range []string{"JETHOOK_SMTP_URL is not set", "not told in Slack", "not one that jethook wrote", "there is too much to tell"} {
+		if strings.Count(log.String(), says) != 1 {
+			t.Errorf("%q is not there once in %s", says, log)
+		}
+	}
+}
+
 func TestWhatIsNoWordIsNotBrought(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		endpoints := &directory{}

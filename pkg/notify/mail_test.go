@@ -47,6 +47,15 @@ type letter struct {
 // or without any.
 func newMailbox(t testing.TB, scheme string, offersTLS bool) *mailbox {
 	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newMailboxAt(t, l, scheme, offersTLS)
+}
+
+func newMailboxAt(t testing.TB, l net.Listener, scheme string, offersTLS bool) *mailbox {
+	t.Helper()
 	b := &mailbox{TB: t, mail: make(chan letter, 64)}
 	far := httptest.NewUnstartedServer(nil)
 	far.StartTLS()
@@ -54,10 +63,6 @@ func newMailbox(t testing.TB, scheme string, offersTLS bool) *mailbox {
 	config := &tls.Config{Certificates: far.TLS.Certificates} //nolint:gosec // the client says which version it takes
 	b.roots = x509.NewCertPool()
 	b.roots.AddCert(far.Certificate())
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	b.url = scheme + "://" + l.Addr().String()
 	s := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &session{box: b, conn: c}, nil }))
 	s.ErrorLog = quiet{}
@@ -76,6 +81,67 @@ func newMailbox(t testing.TB, scheme string, offersTLS bool) *mailbox {
 		}
 	})
 	return b
+}
+
+// A literal address may be one of IPv6.
+func TestAMailServerIsReachedByIPv6(t *testing.T) {
+	for _, scheme := range []string{"smtp", "smtps"} {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "[::1]:0")
+		if err != nil {
+			t.Skip("this machine has no IPv6")
+		}
+		b := newMailboxAt(t, l, scheme, true)
+		if err := b.settings("").send(t.Context(), "owner@example.com", "jethook_1", aWord); err != nil {
+			t.Errorf("%s: %v", b.url, err)
+			continue
+		}
+		b.next()
+	}
+}
+
+// What the server took is not sent again because it says no goodbye, and what it may
+// have taken is recognised when it comes again.
+func TestAMailThatWasTakenIsSent(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newMailboxAt(t, rude{l}, "smtp", false)
+	b.url += "?tls=none"
+	ids := map[string]int{}
+	for _, to := range []string{"owner@example.com", "owner@example.com", "another@example.com"} {
+		if err := b.settings("").send(t.Context(), to, "jethook_1", aWord); err != nil {
+			t.Fatal(err)
+		}
+		ids[b.next().Header.Get("Message-Id")]++
+	}
+	if len(ids) != 2 {
+		t.Errorf("two mails have the ids %v, want the same for the one that comes again", ids)
+	}
+	if err := b.settings("").send(t.Context(), "owner@example.com", "jethook_2", aWord); err != nil {
+		t.Fatal(err)
+	}
+	if id := b.next().Header.Get("Message-Id"); ids[id] != 0 || !strings.HasSuffix(id, "@example.com>") {
+		t.Errorf("the next word has the id %s", id)
+	}
+}
+
+// rude are connections that break once the server has taken a mail.
+type rude struct{ net.Listener }
+
+func (r rude) Accept() (net.Conn, error) {
+	c, err := r.Listener.Accept()
+	return rudeConn{c}, err
+}
+
+type rudeConn struct{ net.Conn }
+
+func (c rudeConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if strings.Contains(string(p), "OK: queued") {
+		_ = c.Close()
+	}
+	return n, err
 }
 
 type quiet struct{}
@@ -180,7 +246,7 @@ func TestMailArrivesByEveryWayThatIsSecure(t *testing.T) {
 				b.user, b.password = "ops@example.com", "p@ss"
 			}
 			b.url += c.more
-			if err := b.settings(c.userinfo).send(t.Context(), "owner@example.com", aWord); err != nil {
+			if err := b.settings(c.userinfo).send(t.Context(), "owner@example.com", "jethook_1", aWord); err != nil {
 				t.Fatal(err)
 			}
 			l := b.next()
@@ -223,7 +289,7 @@ func TestNoMailAndNoPasswordGoesWhereItIsNotSecure(t *testing.T) {
 			if s.user != "" {
 				b.user, b.password = "ops", "pass"
 			}
-			err := s.send(t.Context(), "owner@example.com", aWord)
+			err := s.send(t.Context(), "owner@example.com", "jethook_1", aWord)
 			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "owner") || strings.Contains(err.Error(), "CANARY") {
 				t.Errorf("sent: %v, want an error that says %q", err, c.says)
 			}
@@ -242,7 +308,7 @@ func TestWhatAMailServerRefusesIsSaidWithoutTheAddress(t *testing.T) {
 		final bool
 	}{{550, true}, {451, false}} {
 		b.refuse = []error{&smtp.SMTPError{Code: c.code, EnhancedCode: smtp.EnhancedCode{c.code / 100, 1, 1}, Message: "<owner@example.com> is unknown"}}
-		err := b.settings("").send(t.Context(), "owner@example.com", aWord)
+		err := b.settings("").send(t.Context(), "owner@example.com", "jethook_1", aWord)
 		_, final := errors.AsType[*finalError](err)
 		if err == nil || final != c.final || strings.Contains(err.Error(), "owner") {
 			t.Errorf("%d: %v, final %v", c.code, err, final)
@@ -270,7 +336,7 @@ func TestAMailServerThatSaysNothingIsLeftInTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		if err := s.send(ctx, "owner@example.com", aWord); err == nil || time.Since(began) > 5*time.Second {
+		if err := s.send(ctx, "owner@example.com", "jethook_1", aWord); err == nil || time.Since(began) > 5*time.Second {
 			t.Errorf("%s: after %s: %v", scheme, time.Since(began), err)
 		}
 	}

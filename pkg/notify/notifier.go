@@ -54,8 +54,10 @@ type Options struct {
 type Notifier struct {
 	Options
 	store store
-	odd   zerolog.Logger // for what goes wrong again and again
-	wake  chan struct{}  // of capacity 1
+	// For what goes wrong again and again.
+	untold, unlisted zerolog.Logger
+
+	wake  chan struct{} // of capacity 1
 	now   func() time.Time
 	retry time.Duration
 
@@ -74,7 +76,7 @@ type Notifier struct {
 // New returns a notifier that says nothing before Run.
 func New(o Options) *Notifier {
 	o.Settings = o.Settings.withDefaults()
-	return &Notifier{Options: o, odd: o.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute}), store: store{o.JetStream, o.Names.WordsBucket()}, wake: make(chan struct{}, 1), now: time.Now, retry: retryAfter,
+	return &Notifier{Options: o, untold: seldom(o.Logger), unlisted: seldom(o.Logger), store: store{o.JetStream, o.Names.WordsBucket()}, wake: make(chan struct{}, 1), now: time.Now, retry: retryAfter,
 		due: map[string]time.Time{}, well: map[string]time.Time{}, deaths: map[string]Deaths{}, paced: map[string]time.Time{}, seen: map[string]bool{}, noticed: map[string]time.Time{}}
 }
 

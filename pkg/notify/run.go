@@ -65,7 +65,7 @@ func (n *Notifier) round(ctx, saying context.Context) (pause time.Duration) {
 			// It will hardly go better for the others now.
 			n.again(names[i:])
 			if ctx.Err() == nil {
-				n.odd.Warn().Err(err).Str("endpoint", name).Msg("an endpoint's owner cannot be told what happens to it, trying again")
+				n.untold.Warn().Err(err).Str("endpoint", name).Msg("an endpoint's owner cannot be told what happens to it, trying again")
 			}
 			break
 		}
@@ -117,7 +117,7 @@ func (n *Notifier) newlyDisabled() {
 func (n *Notifier) sweep(ctx context.Context, anew bool) {
 	names, err := n.store.names(ctx)
 	if err != nil && ctx.Err() == nil {
-		n.odd.Warn().Err(err).Msg("what owners were told cannot be listed, trying again")
+		n.unlisted.Warn().Err(err).Msg("what owners were told cannot be listed, trying again")
 	}
 	now := n.now()
 	n.mu.Lock()

@@ -2,8 +2,10 @@ package notify
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -83,9 +85,9 @@ func ParseSMTP(raw secret.Secret, from string) (*SMTP, error) {
 // Format prints nothing of it, whatever the verb.
 func (SMTP) Format(f fmt.State, _ rune) { secret.Secret("").Format(f, 's') }
 
-// send sends a word to one address.
-func (s *SMTP) send(ctx context.Context, to string, w Word) error {
-	m, err := s.message(to, w)
+// send sends a word, which an event brought, to one address.
+func (s *SMTP) send(ctx context.Context, to, eventID string, w Word) error {
+	m, err := s.message(to, eventID, w)
 	if err != nil {
 		return &finalError{err}
 	}
@@ -93,8 +95,8 @@ func (s *SMTP) send(ctx context.Context, to string, w Word) error {
 	// open on which it does not get on.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := gomail.NewClient(s.host, append(s.options(), gomail.WithDialContextFunc(func(dial context.Context, network, address string) (net.Conn, error) {
-		conn, err := s.dial(dial, network, address)
+	c, err := gomail.NewClient(s.host, append(s.options(), gomail.WithDialContextFunc(func(dial context.Context, network, _ string) (net.Conn, error) {
+		conn, err := s.dial(dial, network)
 		if err == nil {
 			context.AfterFunc(ctx, func() { _ = conn.Close() }) // of use to nobody by then
 		}
@@ -103,11 +105,17 @@ func (s *SMTP) send(ctx context.Context, to string, w Word) error {
 	if err != nil {
 		return &finalError{errors.New("the settings of the mail server are of no use")}
 	}
-	return explainSMTP(c.DialAndSendWithContext(ctx, m))
+	err = c.DialAndSendWithContext(ctx, m)
+	if m.IsDelivered() {
+		return nil // the server took it: what failed is the goodbye
+	}
+	return explainSMTP(err)
 }
 
-// dial connects, with TLS from the first byte on where that is asked for.
-func (s *SMTP) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dial connects, with TLS from the first byte on where that is asked for. The library
+// would take an IPv6 address and a port for one name.
+func (s *SMTP) dial(ctx context.Context, network string) (net.Conn, error) {
+	address := net.JoinHostPort(s.host, strconv.Itoa(s.port))
 	if s.implicit {
 		return (&tls.Dialer{Config: s.config()}).DialContext(ctx, network, address)
 	}
@@ -131,8 +139,8 @@ func (s *SMTP) options() []gomail.Option {
 }
 
 // message is the mail. It says that a machine wrote it, so that no other one
-// answers.
-func (s *SMTP) message(to string, w Word) (*gomail.Msg, error) {
+// answers, and has the same id when it is sent again.
+func (s *SMTP) message(to, eventID string, w Word) (*gomail.Msg, error) {
 	m := gomail.NewMsg()
 	if err := m.From(s.from); err != nil {
 		return nil, errors.New("the sender's address is of no use")
@@ -142,10 +150,17 @@ func (s *SMTP) message(to string, w Word) (*gomail.Msg, error) {
 	}
 	m.Subject("[jethook] " + w.Subject())
 	m.SetDate()
-	m.SetMessageID()
+	m.SetMessageIDWithValue(s.messageID(to, eventID))
 	m.SetGenHeader("Auto-Submitted", "auto-generated")
 	m.SetBodyString(gomail.TypeTextPlain, w.Text())
 	return m, nil
+}
+
+// messageID names a mail by the event and the address, and does not tell the address.
+func (s *SMTP) messageID(to, eventID string) string {
+	sum := sha256.Sum256([]byte(to))
+	from, _ := mail.ParseAddress(s.from) // ParseSMTP has seen that it is one
+	return eventID + "." + hex.EncodeToString(sum[:8]) + from.Address[strings.LastIndexByte(from.Address, '@'):]
 }
 
 // explainSMTP returns what went wrong without what the server said, which repeats

@@ -58,6 +58,8 @@ type Options struct {
 type Running struct {
 	URL  string // of the NATS server
 	HTTP string // host:port
+
+	storage int64 // bytes that the embedded server may store; 0: another server
 }
 
 // ErrCutOff is returned by Run when the grace period ended before the running
@@ -154,7 +156,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	words := tell(ctx, o, js, topology, registry, gates, replicas, client, metrics.Words(), &undo)
 	w := worker.New(worker.Options{
 		JetStream: js, Names: o.Names, MaxInFlight: o.MaxInFlight, TenantRate: o.TenantRate, Lanes: o.Lanes, Schedules: streams.Schedules(nc),
-		Spotlight: o.Spotlight,
+		Spotlight: o.Spotlight, StorageLimit: where.storage,
 		Endpoints: registry, Sender: webhook.NewSender(client, o.Version), Documents: store,
 		Letters: deadletter.NewWriter(o.Names, nc.MaxPayload), Replicas: replicas, Gates: gates, Words: words,
 		Restore: restore, Log: attempts, Metrics: metrics, Trace: trace, Logger: o.Logger,
@@ -223,7 +225,7 @@ func connect(o Options, undo *undo) (*nats.Conn, Running, error) {
 		return nil, Running{}, fmt.Errorf("connect to the embedded NATS server: %w", err)
 	}
 	undo.add("NATS connection", func() error { nc.Close(); return nil })
-	return nc, Running{URL: s.URL()}, nil
+	return nc, Running{URL: s.URL(), storage: s.JetStreamConfig().MaxStore}, nil
 }
 
 // ensure makes the topology what it must be, and says where an operator chose

@@ -22,6 +22,7 @@ type Metrics struct {
 	toFirst       prometheus.Observer
 	toDelivery    prometheus.Observer
 	replayed      prometheus.Counter
+	laneReplicas  *prometheus.GaugeVec
 	pending       *prometheus.GaugeVec
 	ackPending    *prometheus.GaugeVec
 	maxAckPending *prometheus.GaugeVec
@@ -52,12 +53,13 @@ func NewMetrics(version string) *Metrics {
 	m := &Metrics{
 		Registry:      r,
 		events:        f.counter("jethook_events_total", "Events handled: matched, unmatched, stored as deliveries first, left to ordered endpoints, or invalid.", "result"),
-		attempts:      f.counter("jethook_attempts_total", "Attempts made, by outcome and by what came back.", "outcome", "result"),
+		attempts:      f.counter("jethook_attempts_total", "Attempts made, by outcome (probe is one that failed) and by what came back.", "outcome", "result"),
 		duration:      f.histogram("jethook_attempt_duration_seconds", "Time from the start of an attempt to its end.", "outcome"),
 		deadLetters:   f.counter("jethook_dead_letters_total", "Dead letters written.", "reason"),
 		toFirst:       f.histogram("jethook_event_to_first_attempt_seconds", "Time from the event's storage to the beginning of the first attempt of a delivery, replays left out.").WithLabelValues(),
 		toDelivery:    f.histogram("jethook_event_to_delivery_seconds", "Time from the event's storage to its delivery, replays left out.").WithLabelValues(),
 		replayed:      f.counter("jethook_replayed_deliveries_total", "Deliveries of replays.").WithLabelValues(),
+		laneReplicas:  f.gauge("jethook_lane_replicas", "Live replicas that serve a lane: with 0 nobody makes its attempts.", "lane"),
 		pending:       f.gauge("jethook_consumer_pending", "Messages that a consumer has not handed out yet.", "consumer"),
 		ackPending:    f.gauge("jethook_consumer_ack_pending", "Messages that a consumer handed out and that are not acked.", "consumer"),
 		maxAckPending: f.gauge("jethook_consumer_max_ack_pending", "How many a consumer hands out at most before some are acked: with so many its lane stands still.", "consumer"),
@@ -98,6 +100,7 @@ func attempted() map[delivery.Outcome][]string {
 	return map[delivery.Outcome][]string{
 		delivery.Delivered: {"2xx"},
 		delivery.Retry:     again,
+		probe:              again,
 		// Each of those, too, if it was the last that the endpoint's policy allows.
 		delivery.Dead:        append([]string{string(delivery.FaultBlockedAddress), string(delivery.FaultInvalidRequest)}, again...),
 		delivery.Interrupted: {string(delivery.FaultInterrupted)},
@@ -123,6 +126,13 @@ func (m *Metrics) Attempt(o delivery.Outcome, r delivery.Result) {
 	m.attempts.WithLabelValues(string(o), r.Label()).Inc()
 	m.duration.WithLabelValues(string(o)).Observe(r.Duration.Seconds())
 }
+
+// probe is the outcome of a failed probe: no attempt of the delivery's own, and no
+// news of its endpoint.
+const probe delivery.Outcome = "probe"
+
+// ProbeFailed counts a probe that failed.
+func (m *Metrics) ProbeFailed(r delivery.Result) { m.Attempt(probe, r) }
 
 // FirstAttempt tells how long after its event the first attempt of a delivery
 // began.
@@ -175,6 +185,14 @@ func (m *Metrics) NoConsumer(durable string) {
 		g.DeleteLabelValues(durable)
 	}
 }
+
+// Lane tells how many live replicas serve a lane.
+func (m *Metrics) Lane(name string, replicas int) {
+	m.laneReplicas.WithLabelValues(name).Set(float64(replicas))
+}
+
+// NoLane forgets a lane that is gone.
+func (m *Metrics) NoLane(name string) { m.laneReplicas.DeleteLabelValues(name) }
 
 // InFlight registers how many attempts are being made, and how many can be.
 func (m *Metrics) InFlight(busy func() int, limit int) {

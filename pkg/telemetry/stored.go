@@ -15,6 +15,8 @@ type stored struct {
 	messages  *prometheus.GaugeVec
 	bytes     *prometheus.GaugeVec
 	limit     *prometheus.GaugeVec
+	storage   prometheus.Gauge
+	most      prometheus.Gauge
 	roundTrip prometheus.Gauge
 	collected prometheus.Gauge
 }
@@ -36,13 +38,15 @@ const (
 
 func newStored(f families) stored {
 	s := stored{
-		backlog: f.gauge("jethook_backlog", "What is not settled, for all replicas: waiting (events that are not fanned out, in the lanes that this replica serves, those for ordered endpoints left out, and deliveries to be attempted or scheduled), held (deliveries), dead (dead letters).", "state"),
+		backlog: f.gauge("jethook_backlog", "What is not settled, for all replicas: waiting (events that are not fanned out, those for ordered endpoints left out, and deliveries to be attempted or scheduled), held (deliveries), dead (dead letters).", "state"),
 		ordered: f.gauge("jethook_ordered_pending", "Events that wait for the ordered endpoints that this replica serves, those in hand included, half a minute old.").WithLabelValues(),
 		oldest: f.gauge("jethook_oldest_waiting_age_seconds", "Age of the oldest event that its consumer has not acked, of the oldest delivery stored for its next attempt (schedules left out), "+
 			"of the oldest held delivery since it was first attempted or held, and of the oldest event that this replica has in hand for an ordered endpoint; 0 when there is none.", "state"),
 		messages:  f.gauge("jethook_stream_messages", "Messages in a stream.", "stream"),
 		bytes:     f.gauge("jethook_stream_bytes", "Size of a stream.", "stream"),
 		limit:     f.gauge("jethook_stream_limit_bytes", "Size that a stream may have; 0 is no limit of its own.", "stream"),
+		storage:   f.gauge("jethook_storage_bytes", "What the NATS account's streams take on disk, those of others included.").WithLabelValues(),
+		most:      f.gauge("jethook_storage_limit_bytes", "What they may take, by the account's limit, or that of the server inside; 0 is unknown.").WithLabelValues(),
 		roundTrip: f.gauge("jethook_nats_round_trip_seconds", "Time that NATS last took to answer a PING.").WithLabelValues(),
 		collected: f.gauge("jethook_collected_timestamp_seconds", "When this replica last learned what NATS stores; 0 is never.").WithLabelValues(),
 	}
@@ -79,6 +83,13 @@ func (m *Metrics) Stream(name string, messages, bytes uint64, limit int64) {
 	m.stored.messages.WithLabelValues(name).Set(float64(messages))
 	m.stored.bytes.WithLabelValues(name).Set(float64(bytes))
 	m.stored.limit.WithLabelValues(name).Set(float64(max(limit, 0)))
+}
+
+// Storage tells what the account's streams take on disk, and what they may. A limit
+// below 0 is none.
+func (m *Metrics) Storage(used uint64, limit int64) {
+	m.stored.storage.Set(float64(used))
+	m.stored.most.Set(float64(max(limit, 0)))
 }
 
 // RoundTrip tells how long NATS took to answer.

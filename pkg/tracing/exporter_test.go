@@ -62,11 +62,27 @@ func TestExportThatFails(t *testing.T) {
 			time.Sleep(9 * time.Second)
 		}
 		tracer.Stop(t.Context())
-		if n := strings.Count(log.String(), "\n"); n < 2 || n > 4 || e.asked < 20 {
+		if n := strings.Count(log.String(), lost); n < 2 || n > 4 || e.asked < 20 {
 			t.Errorf("%d lines in three minutes in which %d exports failed:\n%s", n, e.asked, log)
 		}
 		if !strings.Contains(log.String(), `"level":"warn","error":"refused: xxx`) || strings.Contains(log.String(), "canary") {
 			t.Errorf("the log: %s", log)
+		}
+	})
+}
+
+// Spans that are more than the queue takes are a line a minute, however many.
+func TestSpansThatAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &hanging{end: make(chan struct{})}
+		tracer, log := startWith(t, e)
+		publishMany(tracer)
+		if err := e.Shutdown(t.Context()); err != nil { // it answers from now on
+			t.Fatal(err)
+		}
+		tracer.Stop(t.Context())
+		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), full) || !strings.Contains(log.String(), `"spans":`) {
+			t.Errorf("the log has %d lines: %s", n, log)
 		}
 	})
 }

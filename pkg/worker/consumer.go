@@ -26,7 +26,6 @@ type consumer struct {
 	created atomic.Int64  // when the stream was made whose floor that is
 	crowded atomic.Bool   // too many messages are pending
 	running atomic.Bool   // found, and no fetch has failed since
-	info    atomic.Pointer[jetstream.ConsumerInfo]
 	again   trouble
 }
 
@@ -197,6 +196,4 @@ func (c *consumer) look(ctx context.Context) {
 func (c *consumer) note(info *jetstream.ConsumerInfo) {
 	c.floor.Store(info.AckFloor.Stream)
 	c.crowded.Store(info.Config.MaxAckPending > 0 && info.NumAckPending > info.Config.MaxAckPending*crowd/100)
-	c.info.Store(info)
-	c.w.metrics.Consumer(c.durable, info.NumPending, info.NumAckPending, info.Config.MaxAckPending)
 }

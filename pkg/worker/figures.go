@@ -15,8 +15,8 @@ import (
 	"jethook/streams"
 )
 
-// figuresEvery is how often a replica asks what NATS stores: seven small requests
-// and a PING, however much that is.
+// figuresEvery is how often a replica asks what NATS stores: eight small requests
+// and two for each lane, and a PING, however much that is.
 const figuresEvery = 5 * time.Second
 
 // orderedEvery is how often it asks how far behind the ordered endpoints are that
@@ -32,6 +32,8 @@ type figures struct {
 	every   time.Duration
 	light   spotlight
 	again   trouble
+	// For how many looks in a row no live replica served each lane.
+	unserved map[string]int
 	// When the consumers of ordered endpoints are to be asked, and how often.
 	orderedNext  time.Time
 	orderedEvery time.Duration
@@ -70,7 +72,8 @@ func (f *figures) run(ctx context.Context) {
 	for {
 		f.gates()
 		f.endpoints()
-		f.waiting()
+		f.inOrder()
+		f.served()
 		if err := f.ask(ctx); err != nil && ctx.Err() == nil {
 			f.again.wait(ctx, f.w.log, err, "cannot collect the metrics of what NATS stores, trying again")
 		} else {
@@ -99,28 +102,13 @@ func (f *figures) gates() {
 	f.w.metrics.Gates(open, probing, ramp)
 }
 
-// waiting tells how much waits, from what is known.
-func (f *figures) waiting() {
-	n := f.others.Load()
-	for _, info := range f.consumers(func(l *lane) *consumer { return l.fanout }) {
-		n += info.NumPending + uint64(info.NumAckPending)
-	}
-	f.w.metrics.Backlog(telemetry.Waiting, n)
+// inOrder tells since when the oldest event waits that is in hand in order.
+func (f *figures) inOrder() {
 	var oldest time.Time
 	for _, m := range f.w.ordered.inHand() {
 		oldest = older(oldest, m.stored)
 	}
 	f.w.metrics.Oldest(telemetry.OldestOrdered, oldest, time.Now())
-}
-
-// consumers returns what was last seen of one consumer of each lane.
-func (f *figures) consumers(of func(*lane) *consumer) (infos []*jetstream.ConsumerInfo) {
-	for _, l := range f.w.lanes.list() {
-		if c := of(l); c != nil && c.info.Load() != nil {
-			infos = append(infos, c.info.Load())
-		}
-	}
-	return infos
 }
 
 // ask asks NATS for what only NATS knows. What it cannot say of one thing keeps
@@ -134,10 +122,7 @@ func (f *figures) ask(ctx context.Context) error {
 	}
 	f.w.metrics.RoundTrip(time.Since(began))
 	all, err := f.sizes(ctx)
-	err = errors.Join(err,
-		f.oldest(ctx, telemetry.OldestEvent, all[f.w.names.Events()], func(l *lane) *consumer { return l.fanout }),
-		f.oldest(ctx, telemetry.OldestDelivery, all[f.w.names.Deliveries()], func(l *lane) *consumer { return l.deliver }),
-		f.oldestHeld(ctx), f.ordered(ctx))
+	err = errors.Join(err, f.oldestHeld(ctx), f.ordered(ctx), f.waiting(ctx, all), f.storage(ctx))
 	if err == nil {
 		f.w.metrics.Collected(time.Now())
 	}
@@ -163,14 +148,31 @@ func (f *figures) sizes(ctx context.Context) (all map[string]jetstream.Stream, e
 	return all, err
 }
 
-// oldest tells the age of the oldest message that a kind of consumers has not
-// acked, if their stream is there.
-func (f *figures) oldest(ctx context.Context, kind string, stream jetstream.Stream, of func(*lane) *consumer) error {
-	if stream == nil {
-		return nil
+// waiting tells how much waits in all lanes, and since when, if the streams are
+// there.
+func (f *figures) waiting(ctx context.Context, all map[string]jetstream.Stream) error {
+	consumers, err := f.consumers(ctx)
+	if err != nil {
+		return err
 	}
+	n := f.others.Load()
+	for _, info := range consumers[f.w.names.Events()] {
+		n += info.NumPending + uint64(info.NumAckPending)
+	}
+	f.w.metrics.Backlog(telemetry.Waiting, n)
+	for kind, name := range map[string]string{telemetry.OldestEvent: f.w.names.Events(), telemetry.OldestDelivery: f.w.names.Deliveries()} {
+		if all[name] != nil {
+			err = errors.Join(err, f.oldest(ctx, kind, all[name], consumers[name]))
+		}
+	}
+	return err
+}
+
+// oldest tells the age of the oldest message that the consumers of a stream have
+// not acked.
+func (f *figures) oldest(ctx context.Context, kind string, stream jetstream.Stream, consumers []*jetstream.ConsumerInfo) error {
 	var oldest time.Time
-	for _, info := range f.consumers(of) {
+	for _, info := range consumers {
 		at, err := streams.FirstUnacked(ctx, stream, info)
 		if err != nil {
 			return err
@@ -180,6 +182,29 @@ func (f *figures) oldest(ctx context.Context, kind string, stream jetstream.Stre
 	f.w.metrics.Oldest(kind, oldest, time.Now())
 	return nil
 }
+
+// storage tells how full the account is; of one with tiers, its fullest tier. A
+// stream without a limit of its own is full when that is.
+func (f *figures) storage(ctx context.Context) error {
+	info, err := f.w.js.AccountInfo(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the account's storage: %w", err)
+	}
+	fullest := info.Tier
+	for _, tier := range info.Tiers {
+		if share(tier) > share(fullest) {
+			fullest = tier
+		}
+	}
+	limit := fullest.Limits.MaxStore
+	if limit <= 0 {
+		limit = f.w.storage
+	}
+	f.w.metrics.Storage(fullest.Store, limit)
+	return nil
+}
+
+func share(t jetstream.Tier) float64 { return float64(t.Store) / float64(max(t.Limits.MaxStore, 1)) }
 
 // oldestHeld tells since when what is held waits.
 func (f *figures) oldestHeld(ctx context.Context) error {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/rs/zerolog"
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/fleet"
 	"jethook/pkg/gate"
 	"jethook/pkg/telemetry"
 	"jethook/streams"
@@ -240,6 +244,21 @@ func TestFiguresWithoutAStream(t *testing.T) {
 	}
 }
 
+// How full the account is, is told with the account's own limit, or else the
+// server's as far as it is known.
+func TestFiguresOfStorage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.publish("order.created", "1", "{}")
+	r := w.run(4, time.Second, often(0), func(worker *Worker) { worker.storage = 4711 })
+	w.told("the limit that is known", func() bool {
+		return r.figure(t, "jethook_storage_limit_bytes", "") == 4711 && r.figure(t, "jethook_storage_bytes", "") > 0
+	})
+	const limit = 1 << 20
+	w.must(w.server.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": {MaxMemory: -1, MaxStore: limit, MaxStreams: -1, MaxConsumers: -1}}))
+	w.told("the account's", func() bool { return r.figure(t, "jethook_storage_limit_bytes", "") == limit })
+}
+
 // A gate is told of from when it opens to the end of its ramp.
 func TestFiguresOfGates(t *testing.T) {
 	t.Parallel()
@@ -297,4 +316,72 @@ func TestFirstAttemptsAreTimed(t *testing.T) {
 	if h.GetSampleCount() != 1 || h.GetSampleSum() != max(0, began.Sub(w.storedAt(seq)).Seconds()) {
 		t.Errorf("%d were timed, %vs in all; want that from storage to the first attempt", h.GetSampleCount(), h.GetSampleSum())
 	}
+}
+
+// others are replicas of which each serves some lanes.
+type others struct {
+	alone
+	lanes [][]string
+}
+
+func (o others) Live() (all []fleet.Member) {
+	for _, lanes := range o.lanes {
+		all = append(all, fleet.Member{Lanes: lanes})
+	}
+	return all
+}
+
+// What waits in a lane is told by each replica, whoever serves it, and that nobody
+// does is known: by a figure, and once in the log.
+func TestFiguresOfALaneThatNobodyServes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.replicas = others{lanes: [][]string{{streams.DefaultLane}}}
+	w.endpoint("crm", on("bulk"))
+	w.lane(endpoint.Lane{ID: "bulk", Filters: []string{"acme.bulk"}, Weight: 1, From: 1})
+	w.publishMany("bulk", "evt_", 50)
+	var log counting
+	r := w.begin(w.js, 4, time.Second, often(0), func(worker *Worker) {
+		worker.serve = []string{streams.DefaultLane}
+		worker.log = zerolog.New(zerolog.MultiLevelWriter(testLog{t}, &log))
+	})
+	w.told("what waits, and that nobody serves it", func() bool {
+		return r.figure(t, "jethook_backlog", telemetry.Waiting) == 50 && r.figure(t, "jethook_consumer_pending", "fanout_bulk") == 50 &&
+			r.figure(t, "jethook_oldest_waiting_age_seconds", telemetry.OldestEvent) > 0 &&
+			r.figure(t, "jethook_lane_replicas", "bulk") == 0 && r.figure(t, "jethook_lane_replicas", streams.DefaultLane) == 1
+	})
+	collected := r.figure(t, "jethook_collected_timestamp_seconds", "")
+	w.told("more looks", func() bool { return r.figure(t, "jethook_collected_timestamp_seconds", "") > collected+1 })
+	if n := log.count("no live replica serves this lane"); n != 1 {
+		t.Errorf("the log says %d times that nobody serves the lane", n)
+	}
+	w.lane()
+	w.told("the lane is gone", func() bool {
+		return r.figure(t, "jethook_backlog", telemetry.Waiting) == 0 && r.figure(t, "jethook_consumer_pending", "fanout_bulk") == -1 &&
+			r.figure(t, "jethook_lane_replicas", "bulk") == -1
+	})
+}
+
+// counting counts lines of a log.
+type counting struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (c *counting) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, string(p))
+	return len(p), nil
+}
+
+func (c *counting) count(words string) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, line := range c.lines {
+		if strings.Contains(line, words) {
+			n++
+		}
+	}
+	return n
 }

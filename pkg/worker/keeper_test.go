@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -293,6 +294,14 @@ func TestAFailedProbeDoesNotCount(t *testing.T) {
 	}
 	if most.Attempts != 0 || len(most.History) < 3 || !most.History[0].Probe {
 		t.Errorf("the probe's delivery had %d attempts and the history %+v", most.Attempts, most.History)
+	}
+	counted := map[string]float64{}
+	for labels, m := range series(t, r.metrics, "jethook_attempts_total") {
+		outcome, _, _ := strings.Cut(labels, " ")
+		counted[outcome] += m.Counter.GetValue()
+	}
+	if counted["probe"] < 3 || counted["probe"]+counted["retry"] != float64(far.failed.Load()) {
+		t.Errorf("counted %v, of %d calls that failed", counted, far.failed.Load())
 	}
 }
 

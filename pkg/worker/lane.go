@@ -148,12 +148,7 @@ func (w *Worker) reconcile(ctx context.Context, running *sync.WaitGroup) {
 // beginLane starts a lane's consumers, and makes them where they are new.
 func (w *Worker) beginLane(ctx context.Context, l *lane, running *sync.WaitGroup) {
 	if l.name != streams.DefaultLane {
-		floors, err := w.floors(ctx)
-		if err == nil {
-			err = w.restore(ctx, floors)
-		}
-		if err != nil {
-			w.oddities.Warn().Err(err).Str("lane", l.name).Msg("could not make a lane's consumers, trying again")
+		if !w.makeLane(ctx, l.name) {
 			return // until the next reconcile
 		}
 		w.log.Info().Str("lane", l.name).Msg("serving a lane")
@@ -169,15 +164,24 @@ func (w *Worker) beginLane(ctx context.Context, l *lane, running *sync.WaitGroup
 	w.keeper.touchAll()
 }
 
+// makeLane makes a lane's consumers, where they are missing.
+func (w *Worker) makeLane(ctx context.Context, name string) bool {
+	floors, err := w.floors(ctx)
+	if err == nil {
+		err = w.restore(ctx, floors)
+	}
+	if err != nil {
+		w.oddities.Warn().Err(err).Str("lane", name).Msg("could not make a lane's consumers, trying again")
+	}
+	return err == nil
+}
+
 func (w *Worker) endLane(l *lane) {
 	l.stop()
 	w.lanes.mu.Lock()
 	w.lanes.all = slices.DeleteFunc(slices.Clone(w.lanes.all), func(other *lane) bool { return other == l })
 	w.ended = append(w.ended, l)
 	w.lanes.mu.Unlock()
-	for _, c := range l.consumers {
-		w.metrics.NoConsumer(c.durable)
-	}
 	w.keeper.touchAll()
 }
 

@@ -33,7 +33,11 @@ const eachPerSecond = 20
 // attempted tells of an attempt all who want to know: the one place where that is
 // done. The delivery is still as the attempt found it.
 func (w *Worker) attempted(a made) {
-	w.metrics.Attempt(a.verdict.Outcome, a.result)
+	if a.probe && a.verdict.Outcome == delivery.Retry {
+		w.metrics.ProbeFailed(a.result)
+	} else {
+		w.metrics.Attempt(a.verdict.Outcome, a.result)
+	}
 	a.span.End(a.verdict, a.result)
 	w.logAttempt(&a)
 	if a.verdict.Outcome == delivery.Interrupted && len(a.result.Request) == 0 {

@@ -91,14 +91,17 @@ type Words interface {
 	Heard(e event.Event, about string)
 }
 
-// Options are what a worker works with. All are required but Lanes, TenantRate,
-// Trace, Spotlight, Log and Words.
+// Options are what a worker works with. All are required but Lanes,
+// StorageLimit, TenantRate, Trace, Spotlight, Log and Words.
 type Options struct {
 	JetStream   jetstream.JetStream
 	Names       streams.Names
 	MaxInFlight int      // attempts at a time, divided among the lanes
 	Spotlight   int      // busiest endpoints with metrics of their own, and up to five times as many in trouble; 0 is none
 	Lanes       []string // to be served; empty is all
+	// StorageLimit is how much the NATS server can store, as far as it is known; an
+	// account's own limit comes first. 0 is unknown.
+	StorageLimit int64
 	// TenantRate is how many deliveries of one tenant have their first attempt
 	// per second in a lane, by all replicas together; a second's worth may go at
 	// once. What is more waits. Zero is no limit.
@@ -127,6 +130,7 @@ type Worker struct {
 	names       streams.Names
 	maxInFlight int
 	serve       []string // lanes
+	storage     int64
 	tenantRate  float64
 	schedules   bool
 	endpoints   Endpoints
@@ -178,7 +182,7 @@ type Worker struct {
 // New returns a worker that does nothing yet.
 func New(o Options) *Worker {
 	w := &Worker{
-		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, tenantRate: o.TenantRate, schedules: o.Schedules,
+		js: o.JetStream, names: o.Names, maxInFlight: o.MaxInFlight, serve: o.Lanes, storage: o.StorageLimit, tenantRate: o.TenantRate, schedules: o.Schedules,
 		endpoints: o.Endpoints, sender: checked{timed{o.Sender, o.Metrics}}, documents: o.Documents, letters: o.Letters, replicas: o.Replicas,
 		fleet: o.Gates, held: hold.NewStore(o.JetStream, o.Names),
 		restore: o.Restore, attemptLog: o.Log, words: o.Words, metrics: o.Metrics, trace: o.Trace, log: o.Logger,

@@ -26,7 +26,7 @@ var nobodys = []string{
 	"$JS.API.STREAM.DELETE.WEBHOOKS_EVENTS", "$JS.API.STREAM.DELETE.WEBHOOKS_DLQ", "$JS.API.STREAM.DELETE.KV_webhooks_endpoints",
 	"$JS.API.STREAM.PURGE.WEBHOOKS_EVENTS", "$JS.API.STREAM.MSG.DELETE.WEBHOOKS_EVENTS", "$JS.API.STREAM.PURGE.KV_webhooks_endpoints",
 	"$JS.API.STREAM.MSG.GET.WEBHOOKS_EVENTS", "$JS.API.STREAM.SNAPSHOT.WEBHOOKS_DLQ", "$JS.API.STREAM.RESTORE.WEBHOOKS_DLQ",
-	"$JS.API.STREAM.CREATE.OTHER", "$JS.API.STREAM.UPDATE.OTHER", "$JS.API.STREAM.INFO.OTHER", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.INFO",
+	"$JS.API.STREAM.CREATE.OTHER", "$JS.API.STREAM.UPDATE.OTHER", "$JS.API.STREAM.INFO.OTHER", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST",
 	"$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DLQ", "$JS.API.CONSUMER.CREATE.KV_webhooks_endpoints",
 	"$JS.API.CONSUMER.DURABLE.CREATE.WEBHOOKS_EVENTS.x", "$JS.API.CONSUMER.DURABLE.CREATE.WEBHOOKS_DLQ.x",
 	"$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.x.webhooks.events.>", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DLQ.x", "$JS.API.CONSUMER.CREATE.OTHER.x",
@@ -53,6 +53,7 @@ var (
 	feeding      = []string{"$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES.x.webhooks.held.>", "$JS.API.CONSUMER.DELETE.WEBHOOKS_DELIVERIES.deliver", "$JS.API.CONSUMER.PAUSE.WEBHOOKS_DELIVERIES.deliver"}
 	ordering     = []string{"$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.x", "$JS.API.CONSUMER.DELETE.WEBHOOKS_EVENTS.fanout", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES.x.webhooks.deliveries.>", "$JS.API.CONSUMER.CREATE.WEBHOOKS_DELIVERIES.x"}
 	provisioning = []string{"$JS.API.STREAM.CREATE.WEBHOOKS_EVENTS", "$JS.API.STREAM.UPDATE.WEBHOOKS_EVENTS", "$JS.API.STREAM.UPDATE.WEBHOOKS_DLQ", "$JS.API.STREAM.UPDATE.KV_webhooks_endpoints", "$JS.API.STREAM.CREATE.KV_webhooks_endpoints", "$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.fanout.webhooks.events.>"}
+	measuring    = []string{"$JS.API.INFO"} // the account
 	looking      = []string{"$JS.API.STREAM.INFO.WEBHOOKS_EVENTS", "$JS.API.CONSUMER.INFO.WEBHOOKS_EVENTS.fanout"}
 )
 
@@ -61,7 +62,7 @@ func TestNoRoleMayDoWhatIsNotItsWork(t *testing.T) {
 	t.Parallel()
 	s := startStage(t, "")
 	s.may(t, "provisioner", "streams", "apply")
-	all := [][]string{publishing, wording, rotating, remembering, forging, replaying, readingDead, readingEvent, readingKeys, changing, gating, taking, feeding, ordering, provisioning, looking}
+	all := [][]string{publishing, wording, rotating, remembering, forging, replaying, readingDead, readingEvent, readingKeys, changing, gating, taking, feeding, ordering, provisioning, measuring, looking}
 	but := func(some ...[]string) (rest []string) {
 		for _, group := range all {
 			if !slices.ContainsFunc(some, func(other []string) bool { return &other[0] == &group[0] }) {
@@ -73,10 +74,10 @@ func TestNoRoleMayDoWhatIsNotItsWork(t *testing.T) {
 	for user, c := range map[string]struct{ may, mayNot []string }{
 		"producer": {publishing, but(publishing)},
 		"acme":     {publishing, append(but(publishing), "webhooks.events.other.order.created", "webhooks.events.acme", "webhooks.events.acme.jethook")},
-		"worker": {slices.Concat(wording, rotating, remembering, forging, readingKeys, changing, gating, taking, feeding, looking, readingEvent),
+		"worker": {slices.Concat(wording, rotating, remembering, forging, readingKeys, changing, gating, taking, feeding, measuring, looking, readingEvent),
 			slices.Concat(publishing, readingDead, ordering, provisioning, replaying[2:],
 				[]string{"$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS_EVENTS.ordered~acme~crm", "$JS.API.CONSUMER.CREATE.WEBHOOKS_EVENTS.ordered~acme~crm"})},
-		"ordered":  {slices.Concat(wording, rotating, remembering, forging, readingKeys, changing, gating, taking, feeding, ordering, looking), slices.Concat(publishing, readingDead, provisioning, replaying[2:])},
+		"ordered":  {slices.Concat(wording, rotating, remembering, forging, readingKeys, changing, gating, taking, feeding, ordering, measuring, looking), slices.Concat(publishing, readingDead, provisioning, replaying[2:])},
 		"reader":   {slices.Concat(readingKeys, looking, readingEvent), append(but(readingKeys, looking, readingEvent, readingDead), "$JS.API.STREAM.MSG.GET.WEBHOOKS_DLQ")},
 		"operator": {slices.Concat(readingKeys, looking, readingDead, changing, replaying, rotating), but(readingKeys, looking, readingEvent, readingDead, changing, replaying, rotating)},
 		"provisioner": {slices.Concat(provisioning, looking), append(but(provisioning, looking),
