@@ -9,7 +9,6 @@ import (
 	"jethook/pkg/attempt"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/hold"
-	"jethook/streams"
 )
 
 // What can become of deliveries that wait for an endpoint that is removed.
@@ -172,9 +171,9 @@ func (x *discarding) untilQuiet(ctx context.Context) error {
 	for time.Since(began) < discardTime && time.Since(last) < discardQuiet {
 		n, err := x.once(ctx)
 		if err == nil && x.endpoint.Ordered {
-			var more uint64
-			more, err = x.client.pending(ctx, x.client.Names.Events(), streams.OrderedOf(x.endpoint.Tenant, x.endpoint.ID))
-			n += more
+			var ordered map[string]uint64
+			ordered, err = x.client.allOrdered(ctx, []endpoint.Document{x.endpoint})
+			n += ordered[x.endpoint.Name()]
 		}
 		if err != nil {
 			return err

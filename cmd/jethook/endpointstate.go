@@ -73,13 +73,11 @@ func (c *client) state(ctx context.Context, d endpoint.Document) (endpointState,
 	if err != nil {
 		return endpointState{}, err
 	}
-	var ordered uint64
-	if d.Ordered {
-		if ordered, err = c.pending(ctx, c.Names.Events(), streams.OrderedOf(d.Tenant, d.ID)); err != nil {
-			return endpointState{}, err
-		}
+	ordered, err := c.allOrdered(ctx, []endpoint.Document{d})
+	if err != nil {
+		return endpointState{}, err
 	}
-	s := stateOf(d, gates, backlog, ordered)
+	s := stateOf(d, gates, backlog, ordered[d.Name()])
 	s.Oldest, err = held.Oldest(ctx, d.Tenant, d.ID, backlog.Held)
 	return s, err
 }
@@ -105,7 +103,7 @@ func (c *client) states(ctx context.Context, documents []endpoint.Document, tena
 	var asked []int
 	for i, d := range documents {
 		b := backlogs[d.Name()]
-		states[i] = stateOf(d, gates, b, ordered[streams.OrderedOf(d.Tenant, d.ID)])
+		states[i] = stateOf(d, gates, b, ordered[d.Name()])
 		if b.Held.Total() > 0 && (ages == 0 || len(asked) < ages) {
 			asked = append(asked, i)
 		}
@@ -153,17 +151,8 @@ func (c *client) openGates(ctx context.Context) (map[string]gate.Opened, error) 
 	return gates, nil
 }
 
-// pending returns how many messages a consumer has before it, and none when it
+// pendingIfAny returns how many messages a consumer has before it, nil for one that
 // is not there yet or any more.
-func (c *client) pending(ctx context.Context, stream, name string) (uint64, error) {
-	n, err := c.pendingIfAny(ctx, stream, name)
-	if n == nil {
-		return 0, err
-	}
-	return *n, err
-}
-
-// pendingIfAny is pending, with nil for a consumer that is not there.
 func (c *client) pendingIfAny(ctx context.Context, stream, name string) (*uint64, error) {
 	consumer, err := c.JS.Consumer(ctx, stream, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -180,8 +169,9 @@ func pendingIn(info *jetstream.ConsumerInfo) uint64 {
 	return info.NumPending + uint64(info.NumAckPending)
 }
 
-// allOrdered returns how many events wait in the consumers of events, by the
-// consumer's name, if any of the documents is ordered.
+// allOrdered returns how many events wait in the consumers of ordered endpoints, by
+// the endpoint's name, if any of the documents is ordered. While one has another
+// consumer yet for what it wanted before, events that are for both count twice.
 func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string]uint64, error) {
 	if !slices.ContainsFunc(documents, func(d endpoint.Document) bool { return d.Ordered }) {
 		return nil, nil
@@ -193,7 +183,9 @@ func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) 
 	ordered := make(map[string]uint64)
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
-		ordered[info.Name] = pendingIn(info)
+		if tenant, id, ok := streams.ParseOrdered(info.Name); ok {
+			ordered[tenant+"/"+id] += pendingIn(info)
+		}
 	}
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("list the consumers of %s: %w", c.Names.Events(), err)

@@ -123,7 +123,7 @@ func TestParseFileReadsJSON(t *testing.T) {
 		all = append(all, d)
 	}
 	for i := range all {
-		all[i].Disabled, all[i].OrderedFrom = nil, 0
+		all[i].Disabled, all[i].OrderedFrom, all[i].EventsFrom = nil, 0, 0
 	}
 	data := `{"endpoints": [` + strings.ReplaceAll(encodeAll(t, all), "\n", ",") + "]}\n"
 	file, err := ParseFile("endpoints.json", []byte(data), Rules{})

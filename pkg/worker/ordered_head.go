@@ -33,7 +33,7 @@ func (o *inOrder) see(ctx context.Context, m *message) {
 	o.hand.Store(m)
 	defer o.hand.Store(nil)
 	// A server that was killed repeats the last tenth of a second of what was acked.
-	if floor := o.all.floor(o.name); m.seq <= floor.seq && !m.stored.After(floor.at) {
+	if floor := o.all.floor(o.era.name()); m.seq <= floor.seq && !m.stored.After(floor.at) {
 		o.w.complain(m.Ack(), "ack")
 		return
 	}
@@ -81,13 +81,13 @@ func (h *head) step(ctx context.Context) (over bool) {
 	case !h.w.endpoints.InSync():
 		h.wait(ctx, now.Add(tendEvery))
 		return false
-	case ep == nil || !ep.Ordered:
-		return h.release() // to be ended, by this replica or another
+	case ep == nil || !ep.Ordered || h.consumerOf(ep) != h.current:
+		return h.release() // the era may end before it, by this replica or another
 	case h.m.seq < ep.OrderedFrom:
 		// From before the endpoint was made ordered anew, without anybody seeing
 		// that it was not for a while.
 		return h.settled(ctx, h.handOver(ep))
-	case !ep.Wants(h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
+	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
 		return h.done()
 	case h.d.Expired(terms(ep), now):
 		return h.settled(ctx, h.w.bury(&h.d, ep, delivery.Expired, h.d.MsgID()))
@@ -206,7 +206,7 @@ func (h *head) settled(ctx context.Context, stored bool) bool {
 // remembered is stored by then.
 func (h *head) done() bool {
 	h.clear()
-	h.all.reached(h.name, position{h.m.seq, h.m.stored})
+	h.all.reached(h.era.name(), position{h.m.seq, h.m.stored})
 	h.w.complain(h.m.Ack(), "ack")
 	return true
 }
