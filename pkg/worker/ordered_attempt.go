@@ -28,6 +28,7 @@ func (h *head) attempt(ctx context.Context, ep *endpoint.Endpoint, g *gate.Gate)
 }
 
 func (h *head) send(ep *endpoint.Endpoint) (delivery.Result, tracing.Attempt) {
+	h.asked = false
 	ctx, cancel := context.WithTimeout(h.w.attempts, time.Duration(ep.Timeout))
 	defer cancel()
 	ctx, span := h.w.trace.Attempt(ctx, &h.d, ep)
@@ -134,7 +135,7 @@ func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 func (h *head) tell(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease, r delivery.Result) error {
 	v := vital(r)
 	switch {
-	case r.Fault == delivery.FaultInterrupted:
+	case r.Fault == delivery.FaultInterrupted, r.Fault == delivery.FaultInvalidRequest: // nothing was found out
 		return h.w.fleet.Release(ctx, lease)
 	case v.Fault == gate.Alive:
 		h.log.Info().Int("probes", lease.Opened.Probes+1).Dur("duration", time.Since(lease.Opened.Since)).

@@ -25,6 +25,9 @@ type head struct {
 	// event, disabled what it was when it had been.
 	disable  bool
 	disabled *endpoint.Endpoint
+
+	// asked says that somebody enabled the endpoint, and nothing was attempted since.
+	asked bool
 }
 
 // see sees an event through: it ends with the event acked, handed back or lost
@@ -114,6 +117,7 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 	case h.d.State.Dead != "":
 		// Somebody enabled the endpoint: this asks for another try.
 		h.anew(now)
+		h.asked = true
 		return false
 	case now.Before(h.d.State.Due):
 		h.wait(ctx, earlier(h.d.State.Due, expiry))
@@ -126,7 +130,7 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 // anew begins a new round of attempts.
 func (h *head) anew(now time.Time) {
 	s := h.d.State
-	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), Replay: s.Replay, Trace: s.Trace, History: s.History}
+	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), First: now.UTC(), Replay: s.Replay, Trace: s.Trace, History: s.History}
 	h.disabled = nil
 }
 
@@ -168,6 +172,9 @@ func (h *head) knock(ctx context.Context, ep *endpoint.Endpoint, o gate.Opened) 
 	now, down, due := time.Now(), h.d.Down(terms(ep)), o.NextProbe
 	if o.Prober != "" {
 		due = o.LeaseEnds
+	}
+	if h.asked { // for an attempt: it gets that, whenever it can have it
+		down = later(down, later(due, now).Add(tendEvery))
 	}
 	switch {
 	case !now.Before(down):
