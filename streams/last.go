@@ -28,15 +28,16 @@ func (l EventLog) Last(ctx context.Context) (uint64, error) {
 	return s.CachedInfo().State.LastSeq, nil
 }
 
-// HasOrdered reports whether there is a consumer that hands out an ordered
-// endpoint's events.
-func (l EventLog) HasOrdered(ctx context.Context, tenant, endpoint string) (bool, error) {
-	_, err := l.js.Consumer(ctx, l.names.Events(), OrderedOf(tenant, endpoint))
+// HasOrdered reports whether there is the consumer that hands out an ordered
+// endpoint's events since a sequence, those that match its patterns.
+func (l EventLog) HasOrdered(ctx context.Context, tenant, endpoint string, patterns []string, since uint64) (bool, error) {
+	durable := OrderedSince(tenant, endpoint, patterns, since)
+	_, err := l.js.Consumer(ctx, l.names.Events(), durable)
 	switch {
 	case err == nil:
 		return true, nil
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		return false, nil
 	}
-	return false, fmt.Errorf("look up consumer %s: %w", OrderedOf(tenant, endpoint), err)
+	return false, fmt.Errorf("look up consumer %s: %w", durable, err)
 }

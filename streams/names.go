@@ -1,8 +1,11 @@
 package streams
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -37,9 +40,23 @@ func ofLane(durable, lane string) string {
 // held deliveries are. No name has a tilde, so it is no other's.
 func FeedOf(tenant, endpoint string) string { return "feed~" + tenant + "~" + endpoint }
 
-// OrderedOf returns the name of the consumer that reads an ordered endpoint's
-// events.
+// OrderedOf returns the name of the consumer that reads the events of an endpoint
+// that was made ordered before jethook wrote down since when it has its patterns.
 func OrderedOf(tenant, endpoint string) string { return "ordered~" + tenant + "~" + endpoint }
+
+const sinceHash = 4 // bytes
+
+// OrderedSince returns the name of the consumer that reads an ordered endpoint's
+// events that match the patterns it has since a sequence, 0 where nobody wrote that
+// down. Other patterns take another consumer: where one has read on, it has passed
+// what only they match.
+func OrderedSince(tenant, endpoint string, patterns []string, since uint64) string {
+	if since == 0 {
+		return OrderedOf(tenant, endpoint)
+	}
+	hash := sha256.Sum256([]byte(strings.Join(patterns, " ")))
+	return OrderedOf(tenant, endpoint) + "~" + strconv.FormatUint(since, 10) + "-" + hex.EncodeToString(hash[:sinceHash])
+}
 
 // Names builds and parses the names of one namespace: two namespaces on one
 // NATS are two independent systems. The zero value is not usable; NewNames

@@ -20,7 +20,9 @@ const mostFilters = 32
 // What an ordered endpoint's consumer says of itself beside its configuration.
 const (
 	metaPatterns = "jethook_events" // separated by spaces
+	metaFrom     = "jethook_from"
 	metaUntil    = "jethook_until"
+	metaHad      = "jethook_had" // a sequence, and then patterns
 )
 
 // Ordered returns the consumer that hands out an endpoint's events, those whose
@@ -34,7 +36,7 @@ func Ordered(n Names, tenant, endpoint string, patterns []string, from uint64) C
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: OrderedAckWait, MaxDeliver: -1,
 		MaxAckPending: 1, // this is what keeps the order, whatever the replicas do
-		Metadata:      map[string]string{metaPatterns: strings.Join(patterns, " ")},
+		Metadata:      map[string]string{metaPatterns: strings.Join(patterns, " "), metaFrom: strconv.FormatUint(max(from, 1), 10)},
 	}
 	for _, pattern := range orderedFilters(patterns) {
 		c.FilterSubjects = append(c.FilterSubjects, n.events+tenant+"."+pattern)
@@ -83,18 +85,59 @@ func OrderedEnd(c jetstream.ConsumerConfig) (until uint64, ends bool) {
 	return until, err == nil
 }
 
+// OrderedFrom returns the first sequence that an ordered endpoint's consumer is
+// for. One that was made again may begin behind it.
+func OrderedFrom(c jetstream.ConsumerConfig) uint64 {
+	from, err := strconv.ParseUint(c.Metadata[metaFrom], 10, 64)
+	if err != nil {
+		return c.OptStartSeq
+	}
+	return from
+}
+
 // OrderedWants reports whether an event's type matches what the consumer was
 // made for.
 func OrderedWants(c jetstream.ConsumerConfig, eventType string) bool {
-	return slices.ContainsFunc(strings.Fields(c.Metadata[metaPatterns]), func(pattern string) bool { return Wants(pattern, eventType) })
+	return wantsAny(strings.Fields(c.Metadata[metaPatterns]), eventType)
+}
+
+// AfterOrdered returns the configuration of a consumer that comes after another
+// of its endpoint, which has had its events up to a sequence: this one does not
+// hand them out once more.
+func AfterOrdered(have, before jetstream.ConsumerConfig, had uint64) jetstream.ConsumerConfig {
+	have.Metadata = withMeta(have, metaHad, strconv.FormatUint(had, 10)+" "+before.Metadata[metaPatterns])
+	return have
+}
+
+// OrderedHad reports whether the consumer before had an event.
+func OrderedHad(c jetstream.ConsumerConfig, seq uint64, eventType string) bool {
+	had := strings.Fields(c.Metadata[metaHad])
+	if len(had) == 0 {
+		return false
+	}
+	until, err := strconv.ParseUint(had[0], 10, 64)
+	return err == nil && seq <= until && wantsAny(had[1:], eventType)
+}
+
+func wantsAny(patterns []string, eventType string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return Wants(pattern, eventType) })
 }
 
 // ParseOrdered reads whose events a consumer reads, and whether it is that of an
 // ordered endpoint.
 func ParseOrdered(durable string) (tenant, endpoint string, ok bool) {
 	rest, ok := strings.CutPrefix(durable, "ordered~")
-	tenant, endpoint, cut := strings.Cut(rest, "~")
-	return tenant, endpoint, ok && cut && CheckName(tenant) == nil && CheckName(endpoint) == nil
+	tenant, rest, cut := strings.Cut(rest, "~")
+	endpoint, since, dated := strings.Cut(rest, "~")
+	return tenant, endpoint, ok && cut && CheckName(tenant) == nil && CheckName(endpoint) == nil && (!dated || isSince(since))
+}
+
+// isSince reports whether a consumer's name may end with this: a sequence, and
+// what tells patterns apart.
+func isSince(s string) bool {
+	seq, patterns, cut := strings.Cut(s, "-")
+	_, err := strconv.ParseUint(seq, 10, 64)
+	return err == nil && cut && len(patterns) == 2*sinceHash
 }
 
 func withMeta(c jetstream.ConsumerConfig, key, value string) map[string]string {

@@ -76,11 +76,64 @@ func TestReviseAndEndOrdered(t *testing.T) {
 	}
 }
 
-func TestParseOrdered(t *testing.T) {
-	if tenant, endpoint, ok := ParseOrdered(OrderedOf("acme", "crm_1")); !ok || tenant != "acme" || endpoint != "crm_1" {
-		t.Errorf("%s/%s, %v", tenant, endpoint, ok)
+// A consumer does not hand out what one before it had, as far as the two are for
+// the same events.
+func TestAfterOrdered(t *testing.T) {
+	names, err := NewNames("")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, durable := range []string{"", Fanout, "ordered", "ordered~acme", FeedOf("acme", "crm"), "ordered~~crm", "ordered~a~b~c"} {
+	before := Ordered(names, "acme", "crm", []string{"a", "b.*"}, 7).Config
+	after := Ordered(names, "acme", "crm", []string{">"}, 20).Config
+	if OrderedHad(after, 21, "a") {
+		t.Error("nobody had it")
+	}
+	after = AfterOrdered(EndOrdered(after, 90), before, 25)
+	for _, c := range []struct {
+		seq       uint64
+		eventType string
+		had       bool
+	}{{24, "a", true}, {25, "b.c", true}, {25, "c", false}, {26, "a", false}} {
+		if got := OrderedHad(after, c.seq, c.eventType); got != c.had {
+			t.Errorf("had %d %s: %v", c.seq, c.eventType, got)
+		}
+	}
+	if until, ends := OrderedEnd(after); !ends || until != 90 || OrderedFrom(after) != 20 || !OrderedWants(after, "c") {
+		t.Errorf("what it said of itself is lost: %v", after.Metadata)
+	}
+	after.OptStartSeq = 30 // made again
+	if from := OrderedFrom(after); from != 20 {
+		t.Errorf("it is from %d", from)
+	}
+	after.Metadata = nil // of an earlier version
+	if from := OrderedFrom(after); from != 30 {
+		t.Errorf("without saying so it is from %d", from)
+	}
+}
+
+func TestOrderedSince(t *testing.T) {
+	names := map[string]bool{}
+	for _, patterns := range [][]string{{"a"}, {"a", "b"}, {"b", "a"}, {"a.*"}} {
+		for _, since := range []uint64{1, 12, 1 << 63} {
+			name := OrderedSince("acme", "crm", patterns, since)
+			if again := OrderedSince("acme", "crm", patterns, since); again != name || names[name] {
+				t.Errorf("%s, then %s, of others %v", name, again, names)
+			}
+			names[name] = true
+		}
+	}
+	if name := OrderedSince("acme", "crm", []string{"a"}, 0); name != OrderedOf("acme", "crm") {
+		t.Errorf("of before it was written down: %s", name)
+	}
+}
+
+func TestParseOrdered(t *testing.T) {
+	for _, durable := range []string{OrderedOf("acme", "crm_1"), OrderedSince("acme", "crm_1", []string{"a", "b.>"}, 42)} {
+		if tenant, endpoint, ok := ParseOrdered(durable); !ok || tenant != "acme" || endpoint != "crm_1" {
+			t.Errorf("%s: %s/%s, %v", durable, tenant, endpoint, ok)
+		}
+	}
+	for _, durable := range []string{"", Fanout, "ordered", "ordered~acme", FeedOf("acme", "crm"), "ordered~~crm", "ordered~a~b~c", "ordered~a~b~", "ordered~a~b~1-", "ordered~a~b~x-01234567", OrderedSince("a", "b", nil, 1) + "~"} {
 		if _, _, ok := ParseOrdered(durable); ok {
 			t.Errorf("%q is taken for an ordered endpoint's", durable)
 		}

@@ -47,6 +47,9 @@ func (w *world) opensGate(name string, o gate.Opened) {
 	w.must(f.Open(w.ctx, name, o))
 }
 
+// inOrder is the consumer of the ordered endpoint that startStates makes.
+var inOrder = streams.OrderedSince("acme", "seq", []string{">"}, 1)
+
 // startStates starts a world with an endpoint in each state.
 func startStates(t *testing.T) *world {
 	t.Helper()
@@ -69,14 +72,14 @@ func startStates(t *testing.T) *world {
 	events, err := w.names.Event("acme", "order.created")
 	w.must(err)
 	_, err = w.js.CreateConsumer(w.ctx, w.names.Events(), jetstream.ConsumerConfig{
-		Durable: streams.OrderedOf("acme", "seq"), FilterSubject: events, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1,
+		Durable: inOrder, FilterSubject: events, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1,
 	})
 	w.must(err)
 	for range 4 {
 		_, err = w.js.Publish(w.ctx, events, nil)
 		w.must(err)
 	}
-	seq, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "seq"))
+	seq, err := w.js.Consumer(w.ctx, w.names.Events(), inOrder)
 	w.must(err)
 	_, err = seq.Next() // it is being attempted and waits all the same
 	w.must(err)

@@ -7,10 +7,11 @@ import (
 	"math"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"jethook/pkg/attempt"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/hold"
-	"jethook/streams"
 )
 
 // What can become of deliveries that wait for an endpoint that is removed.
@@ -185,7 +186,9 @@ func (x *discarding) untilQuiet(ctx context.Context) (ordered uint64, err error)
 	for time.Since(began) < discardTime && time.Since(last) < discardQuiet {
 		n, err := x.once(ctx)
 		if err == nil && x.endpoint.Ordered {
-			ordered, err = x.client.pending(ctx, x.client.Names.Events(), streams.OrderedOf(x.endpoint.Tenant, x.endpoint.ID))
+			var consumers map[string][]*jetstream.ConsumerInfo
+			consumers, err = x.client.allOrdered(ctx, []endpoint.Document{x.endpoint})
+			ordered = pendingIn(consumers[x.endpoint.Name()]...)
 		}
 		if err != nil {
 			return ordered, err

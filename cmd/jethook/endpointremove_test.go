@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"jethook/streams"
 )
 
 func TestRemoveLeavesWhatWaitsToTheReplicas(t *testing.T) {
@@ -166,7 +164,7 @@ func TestDiscardTakesWhatWaitsInOrder(t *testing.T) {
 	case <-time.After(discardQuiet * 3 / 2):
 	}
 	w.held(4, "acme/seq", 0)
-	w.must(w.js.DeleteConsumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "seq")))
+	w.must(w.js.DeleteConsumer(w.ctx, w.names.Events(), inOrder))
 	if exit := <-ended; exit != exitDone || errs.String() != "" {
 		t.Errorf("exit code %d: %s", exit, errs)
 	}

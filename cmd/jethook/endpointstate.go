@@ -49,8 +49,8 @@ type waiting struct {
 func (w waiting) total() uint64 { return w.Held + w.Scheduled + w.ToAttempt + w.Ordered }
 
 // stateOf puts together what is known of an endpoint.
-func stateOf(d endpoint.Document, gates map[string]gate.Opened, b hold.Backlog, ordered *jetstream.ConsumerInfo) endpointState {
-	s := endpointState{Is: stateActive, Waiting: waiting{b.Held.Total(), b.Scheduled, b.ToAttempt, pendingIn(ordered)}}
+func stateOf(d endpoint.Document, gates map[string]gate.Opened, b hold.Backlog, ordered []*jetstream.ConsumerInfo) endpointState {
+	s := endpointState{Is: stateActive, Waiting: waiting{b.Held.Total(), b.Scheduled, b.ToAttempt, pendingIn(ordered...)}}
 	if opened, open := gates[d.Name()]; open {
 		s.Is, s.Why, s.Since, s.Gate = stateFailing, opened.Why, opened.Since, &opened
 	}
@@ -74,32 +74,35 @@ func (c *client) state(ctx context.Context, d endpoint.Document) (endpointState,
 	if err != nil {
 		return endpointState{}, err
 	}
-	var ordered *jetstream.ConsumerInfo
-	if d.Ordered {
-		if ordered, err = c.consumerIfAny(ctx, c.Names.Events(), streams.OrderedOf(d.Tenant, d.ID)); err != nil {
-			return endpointState{}, err
-		}
+	ordered, err := c.allOrdered(ctx, []endpoint.Document{d})
+	if err != nil {
+		return endpointState{}, err
 	}
-	s := stateOf(d, gates, backlog, ordered)
-	s.Oldest, err = c.oldest(ctx, held, d, backlog, ordered)
+	s := stateOf(d, gates, backlog, ordered[d.Name()])
+	s.Oldest, err = c.oldest(ctx, held, d, backlog, ordered[d.Name()])
 	return s, err
 }
 
 // oldest returns since when what waits for an endpoint does, b and what is in order.
-func (c *client) oldest(ctx context.Context, held *hold.Store, d endpoint.Document, b hold.Backlog, ordered *jetstream.ConsumerInfo) (time.Time, error) {
+func (c *client) oldest(ctx context.Context, held *hold.Store, d endpoint.Document, b hold.Backlog, ordered []*jetstream.ConsumerInfo) (time.Time, error) {
 	oldest, err := held.Oldest(ctx, d.Tenant, d.ID, b)
-	if err != nil || pendingIn(ordered) == 0 {
+	if err != nil || pendingIn(ordered...) == 0 {
 		return oldest, err
 	}
 	stream, err := c.JS.Stream(ctx, c.Names.Events())
 	if err != nil {
 		return time.Time{}, fmt.Errorf("look up stream %s: %w", c.Names.Events(), err)
 	}
-	next, err := streams.FirstUnacked(ctx, stream, ordered)
-	if oldest.IsZero() || !next.IsZero() && next.Before(oldest) {
-		oldest = next
+	for _, info := range ordered {
+		next, err := streams.FirstUnacked(ctx, stream, info)
+		if err != nil {
+			return oldest, err
+		}
+		if oldest.IsZero() || !next.IsZero() && next.Before(oldest) {
+			oldest = next
+		}
 	}
-	return oldest, err
+	return oldest, nil
 }
 
 // states returns the states of many endpoints, of one tenant unless that is
@@ -122,14 +125,14 @@ func (c *client) states(ctx context.Context, documents []endpoint.Document, tena
 	states := make([]endpointState, len(documents))
 	var asked []int
 	for i, d := range documents {
-		states[i] = stateOf(d, gates, backlogs[d.Name()], ordered[streams.OrderedOf(d.Tenant, d.ID)])
+		states[i] = stateOf(d, gates, backlogs[d.Name()], ordered[d.Name()])
 		if states[i].Waiting.total() > 0 && (ages == 0 || len(asked) < ages) {
 			asked = append(asked, i)
 		}
 	}
 	err = atATime(asked, func(i int) (err error) {
 		d := documents[i]
-		states[i].Oldest, err = c.oldest(ctx, held, d, backlogs[d.Name()], ordered[streams.OrderedOf(d.Tenant, d.ID)])
+		states[i].Oldest, err = c.oldest(ctx, held, d, backlogs[d.Name()], ordered[d.Name()])
 		return err
 	})
 	return states, err
@@ -170,25 +173,9 @@ func (c *client) openGates(ctx context.Context) (map[string]gate.Opened, error) 
 	return gates, nil
 }
 
-// pending returns how many messages a consumer has before it, and none when it
+// pendingIfAny returns how many messages a consumer has before it, nil for one that
 // is not there yet or any more.
-func (c *client) pending(ctx context.Context, stream, name string) (uint64, error) {
-	info, err := c.consumerIfAny(ctx, stream, name)
-	return pendingIn(info), err
-}
-
-// pendingIfAny is pending, with nil for a consumer that is not there.
 func (c *client) pendingIfAny(ctx context.Context, stream, name string) (*uint64, error) {
-	info, err := c.consumerIfAny(ctx, stream, name)
-	if info == nil {
-		return nil, err
-	}
-	return new(pendingIn(info)), nil
-}
-
-// consumerIfAny returns what there is to know of a consumer, nil for one that is not
-// there.
-func (c *client) consumerIfAny(ctx context.Context, stream, name string) (*jetstream.ConsumerInfo, error) {
 	consumer, err := c.JS.Consumer(ctx, stream, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil, nil //nolint:nilnil // nil says that there is none
@@ -196,20 +183,21 @@ func (c *client) consumerIfAny(ctx context.Context, stream, name string) (*jetst
 	if err != nil {
 		return nil, fmt.Errorf("look at consumer %s of %s: %w", name, stream, err)
 	}
-	return consumer.CachedInfo(), nil
+	return new(pendingIn(consumer.CachedInfo())), nil
 }
 
-// pendingIn returns how many messages a consumer has before it, none if it is nil.
-func pendingIn(info *jetstream.ConsumerInfo) uint64 {
-	if info == nil {
-		return 0
+// pendingIn returns how many messages consumers have before them.
+func pendingIn(consumers ...*jetstream.ConsumerInfo) (n uint64) {
+	for _, info := range consumers {
+		n += info.NumPending + uint64(info.NumAckPending)
 	}
-	return info.NumPending + uint64(info.NumAckPending)
+	return n
 }
 
-// allOrdered returns the consumers of events by name, if any of the documents is
-// ordered.
-func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string]*jetstream.ConsumerInfo, error) {
+// allOrdered returns the consumers of ordered endpoints by the endpoint's name, if any
+// of the documents is ordered. While one has another consumer yet for what it wanted
+// before, events that are for both count twice.
+func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string][]*jetstream.ConsumerInfo, error) {
 	if !slices.ContainsFunc(documents, func(d endpoint.Document) bool { return d.Ordered }) {
 		return nil, nil
 	}
@@ -217,10 +205,12 @@ func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) 
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", c.Names.Events(), err)
 	}
-	ordered := make(map[string]*jetstream.ConsumerInfo)
+	ordered := make(map[string][]*jetstream.ConsumerInfo)
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
-		ordered[info.Name] = info
+		if tenant, id, ok := streams.ParseOrdered(info.Name); ok {
+			ordered[tenant+"/"+id] = append(ordered[tenant+"/"+id], info)
+		}
 	}
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("list the consumers of %s: %w", c.Names.Events(), err)

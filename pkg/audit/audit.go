@@ -203,7 +203,12 @@ func (a *Auditor) floors(ctx context.Context) (least uint64, ordered map[string]
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
 		if tenant, id, ok := streams.ParseOrdered(info.Name); ok {
-			ordered[tenant+"/"+id] = floorOf(info)
+			// What it wanted before has a consumer of its own, which comes first.
+			name, floor := tenant+"/"+id, floorOf(info)
+			if other, more := ordered[name]; more {
+				floor = min(floor, other)
+			}
+			ordered[name] = floor
 		} else if info.Name == streams.Fanout || strings.HasPrefix(info.Name, streams.Fanout+"_") {
 			least = min(least, floorOf(info))
 		}

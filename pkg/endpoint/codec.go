@@ -39,6 +39,7 @@ type wire struct {
 	Ordered      bool              `json:"ordered,omitempty"`
 	OnFailure    OnFailure         `json:"on_failure,omitempty"`
 	OrderedFrom  uint64            `json:"ordered_from,omitempty"`
+	EventsFrom   uint64            `json:"events_from,omitempty"`
 	Paused       bool              `json:"paused,omitempty"`
 	PausedAt     time.Time         `json:"paused_at,omitzero"`
 	Disabled     *Disabled         `json:"disabled,omitempty"`
@@ -64,7 +65,7 @@ func toWire(d Document) wire {
 		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description, Contact: toWireContact(d.Contact),
 		Signing: d.Signing, Extra: toWireExtras(d.ExtraSignatures), Auth: toWireAuth(d.Auth), TLS: toWireTLS(d.TLS), MaxBody: d.MaxBody, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
 		RateLimit: d.RateLimit, MaxInFlight: d.MaxInFlight, Headers: d.Headers, Lane: d.Lane,
-		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, Paused: d.Paused, PausedAt: d.PausedAt, Disabled: d.Disabled, Available: d.AvailableSince,
+		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, EventsFrom: d.EventsFrom, Paused: d.Paused, PausedAt: d.PausedAt, Disabled: d.Disabled, Available: d.AvailableSince,
 	}
 	for _, s := range d.Secrets {
 		w.Secrets = append(w.Secrets, wireSecret{storedText(s.Secret), s.ExpiresAt})
@@ -90,7 +91,7 @@ func (w wire) document() Document {
 		Tenant: w.Tenant, ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description, Contact: w.Contact.contact(),
 		Signing: w.Signing, ExtraSignatures: w.extras(), Auth: w.Auth.auth(), TLS: w.TLS.tls(), MaxBody: w.MaxBody, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
 		ExpireAfter: w.ExpireAfter, DisableAfter: w.DisableAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
-		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, OnFailure: w.OnFailure, OrderedFrom: w.OrderedFrom,
+		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, OnFailure: w.OnFailure, OrderedFrom: w.OrderedFrom, EventsFrom: w.EventsFrom,
 		Paused: w.Paused, PausedAt: w.PausedAt, Disabled: w.Disabled, AvailableSince: w.Available, Secrets: w.secrets(),
 	}
 }

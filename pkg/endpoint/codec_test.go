@@ -39,7 +39,7 @@ func fullDocument() Document {
 	d.MaxInFlight = 3
 	d.Headers = map[string]string{"X-Env": "prod", "x-api-key": "CANARY-HEADER"}
 	d.Lane = "gold"
-	d.Ordered, d.OnFailure, d.OrderedFrom = true, OnFailureSkip, 42
+	d.Ordered, d.OnFailure, d.OrderedFrom, d.EventsFrom = true, OnFailureSkip, 42, 43
 	d.Paused = true
 	d.PausedAt, d.AvailableSince = time.Date(2026, 1, 2, 3, 4, 5, 7, time.UTC), time.Date(2026, 1, 2, 3, 4, 5, 8, time.UTC)
 	d.Disabled = &Disabled{Reason: "410 Gone", At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}

@@ -99,6 +99,10 @@ type Document struct {
 	// the stream of events. The store sets it when Ordered is switched on, never
 	// a file, and keeps it as long as that stays.
 	OrderedFrom uint64
+	// EventsFrom is the first event that Events is for where the endpoint is
+	// ordered: those before it come by what Events was then. The store sets it,
+	// never a file. 0 is from before this was written down.
+	EventsFrom uint64
 	// Paused makes the endpoint's events wait.
 	Paused bool
 	// KeepPaused leaves it to the bucket whether the endpoint is paused. A file

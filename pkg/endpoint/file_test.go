@@ -123,7 +123,7 @@ func TestParseFileReadsJSON(t *testing.T) {
 		all = append(all, d)
 	}
 	for i := range all {
-		all[i].Disabled, all[i].OrderedFrom, all[i].PausedAt, all[i].AvailableSince = nil, 0, time.Time{}, time.Time{}
+		all[i].Disabled, all[i].OrderedFrom, all[i].EventsFrom, all[i].PausedAt, all[i].AvailableSince = nil, 0, 0, time.Time{}, time.Time{}
 	}
 	data := `{"endpoints": [` + strings.ReplaceAll(encodeAll(t, all), "\n", ",") + "]}\n"
 	file, err := ParseFile("endpoints.json", []byte(data), Rules{})

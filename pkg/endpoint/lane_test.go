@@ -19,16 +19,32 @@ import (
 type events struct {
 	last     uint64
 	unserved bool
+	served   bool   // before it is asked for the second time
+	asked    string // for which consumer, the last time
+	stored   func() // when the last event was asked for
 }
 
-func (e *events) Last(context.Context) (uint64, error) { return e.last, nil }
+func (e *events) Last(context.Context) (uint64, error) {
+	defer func() {
+		if e.stored != nil {
+			e.stored()
+		}
+	}()
+	return e.last, nil
+}
 
-func (e *events) HasOrdered(context.Context, string, string) (bool, error) { return !e.unserved, nil }
+func (e *events) HasOrdered(_ context.Context, tenant, id string, patterns []string, since uint64) (bool, error) {
+	e.asked = fmt.Sprint(tenant, "/", id, " ", patterns, " since ", since)
+	defer func() { e.unserved = e.unserved && !e.served }()
+	return !e.unserved, nil
+}
 
 func laneStore(t *testing.T) (jetstream.KeyValue, *Store, *events) {
 	t.Helper()
 	kv, at := newBucket(t), &events{}
-	return kv, NewStore(kv, Events(at)), at
+	s := NewStore(kv, Events(at))
+	s.madeWithin = 0
+	return kv, s, at
 }
 
 func applyLane(t *testing.T, s *Store, l Lane) Applied {

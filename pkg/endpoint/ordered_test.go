@@ -51,6 +51,81 @@ func TestOrderedFrom(t *testing.T) {
 	}
 }
 
+// What an ordered endpoint is to get changes with the next event, and with none
+// before it.
+func TestEventsFrom(t *testing.T) {
+	kv, s, at := laneStore(t)
+	ctx := testContext(t)
+	d := testDocument()
+	d.EventsFrom = 3 // nobody else says from when
+	at.last = 5
+	apply(t, s, d)
+	is := func(what string, ordered, events uint64) {
+		t.Helper()
+		if got := getCRM(t, s); got.OrderedFrom != ordered || got.EventsFrom != events {
+			t.Errorf("%s: ordered from %d, its events from %d, want %d and %d", what, got.OrderedFrom, got.EventsFrom, ordered, events)
+		}
+	}
+	is("not ordered", 0, 0)
+	at.last, d.Ordered, d.Events = 10, true, []string{"wa"}
+	apply(t, s, d)
+	is("switched on", 11, 11)
+	at.last, d.Description = 20, "changed"
+	if apply(t, s, d); at.asked != "" {
+		t.Error("a change of something else asks for consumers")
+	}
+	is("changed otherwise", 11, 11)
+	d.Events = []string{"wa", "wb"}
+	if apply(t, s, d); at.asked != "acme/crm [wa] since 11" {
+		t.Errorf("a change of its events asks whether there is the consumer of %q", at.asked)
+	}
+	is("one type more", 11, 21)
+	if applied := apply(t, s, d); applied.Result != Unchanged {
+		t.Errorf("the same again: %s", applied.Result)
+	}
+	if _, err := s.Update(ctx, "acme/crm", func(d *Document) error { d.Events = []string{"wb"}; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	is("one type less, and no event since", 11, 21)
+	d.Events, at.last = []string{"wb"}, 30
+	entry, err := kv.Get(ctx, "acme.crm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, kv, "acme.crm", strings.Replace(string(entry.Value()), `"tenant"`, `"unheard_of":1,"tenant"`, 1))
+	apply(t, s, d)
+	is("mended, and nobody knows what was in force", 11, 31)
+	d.Ordered = false
+	if apply(t, s, d); at.asked != "acme/crm [wb] since 31" {
+		t.Errorf("switched off asks whether there is the consumer of %q", at.asked)
+	}
+	is("switched off", 0, 0)
+}
+
+// A change of an ordered endpoint's events is refused before a replica made the
+// consumer for those it has, unless there is nothing to be handed out; what comes
+// while that is found out is not forgotten.
+func TestEventsChangedWithoutConsumer(t *testing.T) {
+	_, s, at := laneStore(t)
+	d := testDocument()
+	d.Ordered, d.Events, at.last = true, []string{"wa"}, 10
+	apply(t, s, d)
+	at.unserved = true
+	d.Events = []string{"wb"}
+	at.stored = func() { at.last = 11 }
+	if apply(t, s, d); getCRM(t, s).EventsFrom != 11 {
+		t.Errorf("it has its events from %d, and event 11 was nobody's yet", getCRM(t, s).EventsFrom)
+	}
+	d.Events = []string{"wc"}
+	if _, err := s.Apply(testContext(t), d); err == nil || !strings.Contains(err.Error(), "since event 11 waits") {
+		t.Errorf("changed with an event that nobody has handed out: %v", err)
+	}
+	s.madeWithin, at.served = madeWithin, true // a replica does so by and by
+	if apply(t, s, d); getCRM(t, s).EventsFrom != 12 {
+		t.Errorf("it has its events from %d, want 12", getCRM(t, s).EventsFrom)
+	}
+}
+
 // TestOrderedWithoutConsumer ends ordered endpoints whose consumers were never
 // made: what waits for them is nowhere but in the stream of events.
 func TestOrderedWithoutConsumer(t *testing.T) {

@@ -69,6 +69,8 @@ type Store struct {
 
 	maxPerTenant     int // 0: no limit
 	ordered, tenants tally
+
+	madeWithin time.Duration
 }
 
 // StoreOption changes what a store can do.
@@ -78,8 +80,9 @@ type StoreOption func(*Store)
 type EventLog interface {
 	// Last returns the sequence of the last event.
 	Last(ctx context.Context) (uint64, error)
-	// HasOrdered reports whether an ordered endpoint's consumer was made.
-	HasOrdered(ctx context.Context, tenant, endpoint string) (bool, error)
+	// HasOrdered reports whether an ordered endpoint's consumer was made, that
+	// for the patterns it has since an event.
+	HasOrdered(ctx context.Context, tenant, endpoint string, patterns []string, since uint64) (bool, error)
 }
 
 // Events tells the store of the stream of events. With it, endpoints can be made
@@ -88,7 +91,7 @@ func Events(log EventLog) StoreOption { return func(s *Store) { s.events = log }
 
 // NewStore returns a store of documents in the bucket.
 func NewStore(kv jetstream.KeyValue, options ...StoreOption) *Store {
-	s := &Store{kv: kv, events: noEvents{}}
+	s := &Store{kv: kv, events: noEvents{}, madeWithin: madeWithin}
 	for _, option := range options {
 		option(s)
 	}
@@ -102,7 +105,9 @@ type noEvents struct{}
 
 func (noEvents) Last(context.Context) (uint64, error) { return 0, errNoEvents }
 
-func (noEvents) HasOrdered(context.Context, string, string) (bool, error) { return false, errNoEvents }
+func (noEvents) HasOrdered(context.Context, string, string, []string, uint64) (bool, error) {
+	return false, errNoEvents
+}
 
 // Get returns an endpoint's document by TENANT/ID. Secrets are opened as far as
 // the store has the keys.
@@ -154,7 +159,7 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	if current.revision == 0 {
 		return s.notFound(ctx, name)
 	}
-	if err := s.unfed(ctx, name, current.document.OrderedFrom); err != nil {
+	if err := s.endOrdered(ctx, name, current.document); err != nil {
 		return fmt.Errorf("remove endpoint %s: %w", name, err)
 	}
 	if err := s.kv.Purge(ctx, current.key); err != nil {

@@ -36,7 +36,7 @@ func followFile(ctx context.Context, o Options, store *endpoint.Store, undo *und
 	if err == nil {
 		err = f.apply(ctx, data)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, endpoint.ErrUnserved) { // which is this replica's to mend, once it works
 		return fmt.Errorf("JETHOOK_ENDPOINTS_FILE: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -88,13 +88,19 @@ func (f *follower) apply(ctx context.Context, data []byte) error {
 	if err := f.lanes(ctx, file.Lanes); err != nil {
 		return err
 	}
+	var unserved error
 	for _, d := range file.Endpoints {
-		if err := f.endpoint(ctx, d); err != nil {
+		switch err := f.endpoint(ctx, d); {
+		case errors.Is(err, endpoint.ErrUnserved):
+			unserved = errors.Join(unserved, err)
+		case err != nil:
 			return err
 		}
 	}
-	f.last = data
-	return nil
+	if unserved == nil {
+		f.last = data
+	}
+	return unserved
 }
 
 // lanes applies lanes. Those that are in the way of one are no reason to leave

@@ -145,6 +145,48 @@ func TestALaneInTheWay(t *testing.T) {
 	}
 }
 
+// An ordered endpoint whose events of before nobody has handed out yet keeps its
+// document until somebody does, and the replica, which is to do that, starts.
+func TestAnOrderedEndpointThatNobodyServes(t *testing.T) {
+	const address = "http://127.0.0.1:9000/a"
+	ordered := func(events string) string {
+		return "  - {tenant: acme, id: one, url: '" + address + "', events: ['" + events + "'], ordered: true}\n"
+	}
+	o, log := testOptions(t)
+	js, store := startStore(t, o)
+	file, err := endpoint.ParseFile("before", []byte("endpoints:\n"+ordered("wa")), endpoint.Rules{AllowHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Apply(t.Context(), file.Endpoints[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "webhooks.events.acme.wa", nil); err != nil {
+		t.Fatal(err)
+	}
+	o.EndpointsFile = t.TempDir() + "/endpoints.yaml"
+	write(t, o.EndpointsFile, "endpoints:\n"+ordered("wb")+document("two", address))
+	var undo undo
+	defer func() { _ = undo.all(o.Logger) }()
+	if err := followFile(t.Context(), o, store, &undo); err != nil {
+		t.Fatalf("the replica does not start: %v", err)
+	}
+	if got := endpoints(t, js); len(got) != 2 {
+		t.Errorf("endpoints %v, want two: the rest of the file is applied", got)
+	}
+	log.wait(t, "the endpoints file is not applied", 1)
+	c := streams.Ordered(o.Names, "acme", "one", []string{"wa"}, 1)
+	c.Config.Name = streams.OrderedSince("acme", "one", []string{"wa"}, 1)
+	c.Config.Durable = c.Config.Name
+	if _, err := js.CreateConsumer(t.Context(), c.Stream, c.Config); err != nil {
+		t.Fatal(err)
+	}
+	log.wait(t, "endpoint applied", 2)
+	if d, err := store.Get(t.Context(), "acme/one"); err != nil || d.Events[0] != "wb" || d.EventsFrom != 2 {
+		t.Errorf("it wants %q from %d on, %v", d.Events, d.EventsFrom, err)
+	}
+}
+
 // startStore starts a server with the topology and no replica.
 func startStore(t *testing.T, o Options) (jetstream.JetStream, *endpoint.Store) {
 	t.Helper()

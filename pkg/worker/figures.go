@@ -246,7 +246,7 @@ func (o *ordered) durables() (all []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, s := range o.served {
-		all = append(all, s.durable)
+		all = append(all, s.durables...)
 	}
 	return all
 }

@@ -25,7 +25,7 @@ type ordered struct {
 
 	mu     sync.Mutex
 	served map[string]*inOrder
-	floors map[string]position // of endpoints that are or were served here
+	floors map[string]position // of consumers that are or were read here
 }
 
 // position is an event in the stream of events. The time tells a stream that was
@@ -119,8 +119,8 @@ func (o *ordered) begin(ctx context.Context, name string, running *sync.WaitGrou
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)
-	s := &inOrder{w: o.w, all: o, name: name, tenant: tenant, id: id, durable: streams.OrderedOf(tenant, id),
-		stop: stop, log: o.w.log.With().Str("endpoint", name).Logger()}
+	s := &inOrder{w: o.w, all: o, name: name, tenant: tenant, id: id, stop: stop,
+		log: o.w.log.With().Str("endpoint", name).Logger()}
 	o.served[name] = s
 	running.Go(func() {
 		defer stop()
@@ -174,16 +174,23 @@ func (o *ordered) certain(m *message) bool {
 	return time.Since(time.Unix(0, m.progress.Load())) < o.ackWait*7/10
 }
 
-// reached notes that an endpoint has had its events up to a position.
-func (o *ordered) reached(name string, p position) {
+// reached notes that a consumer's events are over up to a position.
+func (o *ordered) reached(durable string, p position) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.floors[name] = p
+	o.floors[durable] = p
 }
 
-// floor returns up to where an endpoint has had its events, as far as is known.
-func (o *ordered) floor(name string) position {
+// forget notes that a consumer is no more.
+func (o *ordered) forget(durable string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.floors[name]
+	delete(o.floors, durable)
+}
+
+// floor returns up to where a consumer's events are over, as far as is known.
+func (o *ordered) floor(durable string) position {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.floors[durable]
 }

@@ -28,6 +28,7 @@ func (h *head) attempt(ctx context.Context, ep *endpoint.Endpoint, g *gate.Gate)
 }
 
 func (h *head) send(ep *endpoint.Endpoint) (delivery.Result, tracing.Attempt) {
+	h.asked = false
 	ctx, cancel := context.WithTimeout(h.w.attempts, time.Duration(ep.Timeout))
 	defer cancel()
 	ctx, span := h.w.trace.Attempt(ctx, &h.d, ep)

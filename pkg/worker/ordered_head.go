@@ -25,6 +25,9 @@ type head struct {
 	// event, disabled what it was when it had been.
 	disable  bool
 	disabled *endpoint.Endpoint
+
+	// asked says that somebody enabled the endpoint, and nothing was attempted since.
+	asked bool
 }
 
 // see sees an event through: it ends with the event acked, handed back or lost
@@ -33,7 +36,7 @@ func (o *inOrder) see(ctx context.Context, m *message) {
 	o.hand.Store(m)
 	defer o.hand.Store(nil)
 	// A server that was killed repeats the last tenth of a second of what was acked.
-	if floor := o.all.floor(o.name); m.seq <= floor.seq && !m.stored.After(floor.at) {
+	if floor := o.all.floor(o.era.name()); m.seq <= floor.seq && !m.stored.After(floor.at) {
 		o.w.complain(m.Ack(), "ack")
 		return
 	}
@@ -81,13 +84,13 @@ func (h *head) step(ctx context.Context) (over bool) {
 	case !h.w.endpoints.InSync():
 		h.wait(ctx, now.Add(tendEvery))
 		return false
-	case ep == nil || !ep.Ordered:
-		return h.release() // to be ended, by this replica or another
+	case ep == nil || !ep.Ordered || h.consumerOf(ep) != h.current:
+		return h.release() // the era may end before it, by this replica or another
 	case h.m.seq < ep.OrderedFrom:
 		// From before the endpoint was made ordered anew, without anybody seeing
 		// that it was not for a while.
 		return h.settled(ctx, h.handOver(ep))
-	case !ep.Wants(h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
+	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
 		return h.done()
 	case h.d.Expired(terms(ep), now):
 		return h.settled(ctx, h.bury(ep, delivery.Expired))
@@ -114,6 +117,7 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 	case h.d.State.Dead != "":
 		// Somebody enabled the endpoint: this asks for another try.
 		h.anew(now)
+		h.asked = true
 		return false
 	case now.Before(h.d.State.Due):
 		h.wait(ctx, earlier(h.d.State.Due, expiry))
@@ -126,7 +130,7 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 // anew begins a new round of attempts.
 func (h *head) anew(now time.Time) {
 	s := h.d.State
-	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), Replay: s.Replay, Trace: s.Trace, History: s.History}
+	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), First: now.UTC(), Replay: s.Replay, Trace: s.Trace, History: s.History}
 	h.disabled = nil
 }
 
@@ -168,6 +172,9 @@ func (h *head) knock(ctx context.Context, ep *endpoint.Endpoint, o gate.Opened) 
 	now, down, due := time.Now(), h.d.Down(terms(ep)), o.NextProbe
 	if o.Prober != "" {
 		due = o.LeaseEnds
+	}
+	if h.asked { // for an attempt: it gets that, whenever it can have it
+		down = later(down, later(due, now).Add(tendEvery))
 	}
 	switch {
 	case !now.Before(down):
@@ -219,7 +226,7 @@ func (h *head) settled(ctx context.Context, stored bool) bool {
 // remembered is stored by then.
 func (h *head) done() bool {
 	h.clear()
-	h.all.reached(h.name, position{h.m.seq, h.m.stored})
+	h.all.reached(h.era.name(), position{h.m.seq, h.m.stored})
 	h.w.complain(h.m.Ack(), "ack")
 	return true
 }

@@ -11,17 +11,20 @@ import (
 	"github.com/rs/zerolog"
 
 	"jethook/pkg/endpoint"
-	"jethook/streams"
 )
 
 // inOrder is an ordered endpoint that is served.
 type inOrder struct {
-	w                         *Worker
-	all                       *ordered
-	name, tenant, id, durable string
-	stop                      context.CancelFunc
-	log                       zerolog.Logger
-	again                     trouble
+	w                *Worker
+	all              *ordered
+	name, tenant, id string
+	stop             context.CancelFunc
+	log              zerolog.Logger
+	again            trouble
+
+	durables []string // its consumers; guarded by the mutex of all
+	era      *era     // that is served
+	current  string   // the consumer of the document by which it is
 
 	hand   atomic.Pointer[message] // the event that is being seen to
 	stated bool                    // a state may be stored
@@ -47,25 +50,27 @@ func (o *inOrder) run(ctx context.Context) {
 
 func (o *inOrder) endpoint() *endpoint.Endpoint { return o.w.endpoints.Get(o.tenant, o.id) }
 
-// serve sees to one event after the other until the consumer has to be looked at
-// anew, because of its endpoint or of trouble.
+// serve sees to the oldest era, one event after the other, until that is over, or
+// the consumers have to be looked at anew, because of the endpoint or of trouble.
 func (o *inOrder) serve(ctx context.Context) error {
 	ep := o.endpoint()
-	js, err := o.find(ctx, ep)
+	eras, err := o.find(ctx, ep)
 	if err != nil {
 		return err
 	}
-	config := js.CachedInfo().Config
-	if _, ends := streams.OrderedEnd(config); ends || ep == nil || !ep.Ordered {
-		return o.end(ctx, js)
+	o.take(eras, ep)
+	if ep == nil || !ep.Ordered {
+		return o.end(ctx, ep, eras)
 	}
-	o.stated = true // by whoever served it before
+	if o.era.ends {
+		_, err := o.finish(ctx, ep, eras)
+		return err
+	}
 	for ctx.Err() == nil && o.endpoint() == ep {
-		m, err := o.fetch(js)
+		m, err := o.fetch()
 		if err != nil {
 			return err
 		}
-		o.again.over(o.log, "ordered endpoint is served again")
 		if m != nil {
 			o.see(ctx, m)
 		}
@@ -73,73 +78,61 @@ func (o *inOrder) serve(ctx context.Context) error {
 	return nil
 }
 
-// find looks the endpoint's consumer up, and makes it what it should be.
-func (o *inOrder) find(ctx context.Context, ep *endpoint.Endpoint) (jetstream.Consumer, error) {
-	w := o.w
-	stream, err := w.js.Stream(ctx, w.names.Events())
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = w.mend(ctx)
-		if err == nil {
-			stream, err = w.js.Stream(ctx, w.names.Events())
+// take notes what is served from now on.
+func (o *inOrder) take(eras []*era, ep *endpoint.Endpoint) {
+	o.era, o.current, o.stated = eras[0], "", true // a state, by whoever served it before
+	if ep != nil {
+		o.current = o.consumerOf(ep)
+	}
+	durables := make([]string, len(eras))
+	for i, e := range eras {
+		durables[i] = e.name()
+	}
+	o.all.mu.Lock()
+	defer o.all.mu.Unlock()
+	o.durables = durables
+}
+
+// finish sees to what an era that ends has left, removes its consumer, and reports
+// whether it came so far. The next era waits for that.
+func (o *inOrder) finish(ctx context.Context, ep *endpoint.Endpoint, eras []*era) (done bool, err error) {
+	over, had, err := o.era.over(ctx, false)
+	for err == nil && !over {
+		if ctx.Err() != nil || o.endpoint() != ep {
+			return false, nil
+		}
+		var m *message
+		if m, err = o.fetch(); err != nil {
+			break
+		}
+		switch {
+		case m == nil:
+			over, had, err = o.era.over(ctx, true)
+		case m.seq > o.era.until:
+			o.w.handBack(m)
+			_, had, err = o.era.over(ctx, true)
+			over = true // while this one is handed out, no other is
+		case ep != nil && ep.Ordered:
+			o.see(ctx, m)
+		default:
+			o.dispose(ctx, m)
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", w.names.Events(), err)
+		return false, err
 	}
-	js, err := stream.Consumer(ctx, o.durable)
-	created := stream.CachedInfo().Created
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return o.create(ctx, ep, created)
-	case err != nil:
-		return nil, fmt.Errorf("look up consumer %s: %w", o.durable, err)
+	var next *era
+	if len(eras) > 1 {
+		next = eras[1]
 	}
-	info := js.CachedInfo()
-	if floor := o.all.floor(o.name); floor.at.Before(created) || floor.seq < info.AckFloor.Stream {
-		o.all.reached(o.name, position{info.AckFloor.Stream, created})
-	}
-	if _, ends := streams.OrderedEnd(info.Config); ends || ep == nil || !ep.Ordered {
-		return js, nil
-	}
-	if next, changed := streams.ReviseOrdered(info.Config, o.definition(ep, 0)); changed {
-		o.log.Info().Strs("events", ep.Events).Msg("an ordered endpoint wants other events")
-		if js, err = stream.UpdateConsumer(ctx, next); err != nil {
-			return nil, fmt.Errorf("update consumer %s: %w", o.durable, err)
-		}
-	}
-	return js, nil
-}
-
-func (o *inOrder) definition(ep *endpoint.Endpoint, from uint64) streams.Consumer {
-	c := streams.Ordered(o.w.names, o.tenant, o.id, ep.Events, from)
-	c.Config.AckWait = o.all.ackWait
-	return c
-}
-
-// create makes the consumer: from the event on from which the endpoint is
-// ordered, or from where this replica knows that it was.
-func (o *inOrder) create(ctx context.Context, ep *endpoint.Endpoint, created time.Time) (jetstream.Consumer, error) {
-	if ep == nil || !ep.Ordered {
-		return nil, errOver
-	}
-	from := ep.OrderedFrom
-	if floor := o.all.floor(o.name); !floor.at.Before(created) {
-		from = max(from, floor.seq+1)
-	}
-	want := o.definition(ep, from)
-	js, err := o.w.js.CreateConsumer(ctx, want.Stream, want.Config)
-	if err != nil {
-		return nil, fmt.Errorf("make consumer %s: %w", o.durable, err)
-	}
-	o.log.Info().Uint64("from", from).Msg("serving an ordered endpoint")
-	return js, nil
+	return true, o.forget(ctx, o.era, next, had)
 }
 
 // fetch waits a while for the next event. It returns nil when none came.
-func (o *inOrder) fetch(js jetstream.Consumer) (*message, error) {
+func (o *inOrder) fetch() (*message, error) {
 	// The event is ours from when the server sent it, which was not before.
 	asked := time.Now()
-	batch, err := js.Fetch(1, jetstream.FetchMaxWait(o.w.fetchFor))
+	batch, err := o.era.Fetch(1, jetstream.FetchMaxWait(o.w.fetchFor))
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
@@ -152,5 +145,6 @@ func (o *inOrder) fetch(js jetstream.Consumer) (*message, error) {
 	if err := batch.Error(); err != nil && m == nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
+	o.again.over(o.log, "ordered endpoint is served again")
 	return m, nil
 }

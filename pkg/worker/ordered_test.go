@@ -107,10 +107,25 @@ func orderedAckWait(wait time.Duration) func(*Worker) {
 func (w *world) drained() {
 	w.Helper()
 	w.until("the ordered endpoint has had everything", func() bool {
-		c, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
-		return err == nil && c.CachedInfo().NumPending == 0 && c.CachedInfo().NumAckPending == 0
+		all := w.eras()
+		return len(all) == 1 && all[0].NumPending == 0 && all[0].NumAckPending == 0
 	})
 	w.stateless("crm")
+}
+
+// eras returns the ordered endpoint's consumers, in any order.
+func (w *world) eras() (all []*jetstream.ConsumerInfo) {
+	w.Helper()
+	s, err := w.js.Stream(w.ctx, w.names.Events())
+	w.must(err)
+	list := s.ListConsumers(w.ctx)
+	for info := range list.Info() {
+		if tenant, endpoint, ok := streams.ParseOrdered(info.Name); ok && tenant == "acme" && endpoint == "crm" {
+			all = append(all, info)
+		}
+	}
+	w.must(list.Err())
+	return all
 }
 
 func (w *world) stateless(id string) {
@@ -144,14 +159,11 @@ func (w *world) inHand(r *running) {
 	w.until("an event is in hand", func() bool { return len(r.ordered.inHand()) == 1 })
 }
 
-// gone waits until an ordered endpoint's consumer is no more.
-func (w *world) gone(id string) {
+// gone waits until the ordered endpoint has no consumer any more.
+func (w *world) gone() {
 	w.Helper()
-	w.until("the consumer is gone", func() bool {
-		_, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", id))
-		return gone(err)
-	})
-	w.stateless(id)
+	w.until("the consumer is gone", func() bool { return len(w.eras()) == 0 })
+	w.stateless("crm")
 }
 
 // Whatever fails and whoever dies, what arrives is what was published, in that

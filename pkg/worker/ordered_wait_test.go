@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -192,6 +193,82 @@ func TestOrderedGivesUpBehindAGate(t *testing.T) {
 	w.drained()
 	w.quiet()
 	r.stop()
+}
+
+// Enabled again behind a gate that has been open for longer than the window, an event
+// is attempted, when the gate is to be probed, and has the whole window once more.
+func TestOrderedEnabledBehindAGate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	shortWindow := func(d *endpoint.Document) {
+		d.Retry = retry.Policy{Schedule: []time.Duration{0, 100 * time.Millisecond}}
+	}
+	w.endpoint("crm", inOrderOf, shortWindow)
+	now := time.Now()
+	opened := gate.Opened{Why: "test", Since: now.Add(-time.Hour), FailingSince: now.Add(-time.Hour), NextProbe: now.Add(2 * time.Second)}
+	r := w.run(4, time.Second, func(worker *Worker) { w.must(worker.fleet.Open(w.ctx, "acme/crm", opened)) })
+	w.publishMany("order.created", "evt_", 2)
+	for i := range 2 {
+		w.until("it is disabled", func() bool { return len(w.endpoints.reasons()) == i+1 })
+		if why := w.endpoints.reasons()[i]; !strings.Contains(why, "evt_0 could not be delivered (endpoint_down") {
+			t.Errorf("it is disabled because of %s", why)
+		}
+		w.endpoint("crm", inOrderOf, shortWindow, whileDisabled)
+		w.inHand(r)
+		enabled := time.Now()
+		w.answer(status([]int{503, 200}[i]))
+		w.endpoint("crm", inOrderOf, shortWindow)
+		if c := w.expect("evt_0", 1); c.state.First.Before(enabled) {
+			t.Errorf("its round began at %s, and the endpoint was enabled at %s", c.state.First, enabled)
+		}
+	}
+	w.expect("evt_1", 1)
+	w.until("the gate is closed", func() bool { return r.fleet.Len() == 0 })
+	w.drained()
+	w.quiet()
+}
+
+// What cannot be sent at all says nothing of the endpoint: the gate is probed with
+// the next one at once, or stays as it is where the event holds those behind it.
+func TestOrderedProbesWithWhatCanBeSent(t *testing.T) {
+	t.Parallel()
+	for name, onFailure := range map[string]func(*endpoint.Document){"skip": skips, "hold": func(*endpoint.Document) {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm", inOrderOf, onFailure, every(time.Hour, 5))
+			w.answer(func(_ context.Context, c call) delivery.Result {
+				if c.event != "evt_2" {
+					return delivery.Result{Fault: delivery.FaultInvalidRequest}
+				}
+				return delivery.Result{Fault: delivery.FaultConnect}
+			})
+			opened := gate.Opened{Why: "test", Since: time.Now(), FailingSince: time.Now(), NextProbe: time.Now()}
+			r := w.run(4, time.Second, func(worker *Worker) { w.must(worker.fleet.Open(w.ctx, "acme/crm", opened)) })
+			w.publishMany("order.created", "evt_", 3)
+			w.expect("evt_0", 1)
+			if name == "hold" {
+				w.until("it is disabled", func() bool { return len(w.endpoints.reasons()) == 1 })
+				w.until("the lease is given back", func() bool { o, _ := r.fleet.Get("acme/crm"); return o.Prober == "" })
+				if o, open := r.fleet.Get("acme/crm"); !open || o.Probes != 0 || o.NextProbe.After(time.Now()) {
+					t.Errorf("the gate is open: %v, after %d probes, the next one %s", open, o.Probes, o.NextProbe)
+				}
+				w.quiet()
+				return
+			}
+			w.expect("evt_1", 1)
+			w.expect("evt_2", 1)
+			w.until("a probe failed", func() bool { o, _ := r.fleet.Get("acme/crm"); return o.Probes > 0 })
+			if o, _ := r.fleet.Get("acme/crm"); o.Probes != 1 {
+				t.Errorf("%d probes failed, want that of evt_2 alone", o.Probes)
+			}
+			for _, l := range w.dead(2) {
+				if l.Reason != delivery.InvalidRequest {
+					t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
+				}
+			}
+		})
+	}
 }
 
 // A stop lets the attempt that runs finish, hands back at once what waits, and

@@ -78,7 +78,9 @@ func (w *Worker) logMatched(e *event.Event, m *message, matched []*endpoint.Endp
 	var ordered []string
 	for _, ep := range matched {
 		if isOrdered(ep, m.seq) {
-			ordered = append(ordered, ep.ID)
+			if m.seq >= ep.EventsFrom { // what came before did not go by these patterns
+				ordered = append(ordered, ep.ID)
+			}
 		} else {
 			ids = append(ids, ep.ID)
 		}

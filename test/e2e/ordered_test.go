@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -39,6 +40,43 @@ func TestAnOrderedEndpointGetsItsEventsInOrderWhateverFails(t *testing.T) {
 		t.Errorf("%d copies after %d kills", copies, times)
 	}
 	inOrder(t, s)
+}
+
+// TestAnOrderedEndpointGetsWhatItWantsFromTheNextEventOn changes what an endpoint
+// wants: what is published when `apply` has returned comes by that, and in order.
+func TestAnOrderedEndpointGetsWhatItWantsFromTheNextEventOn(t *testing.T) {
+	t.Parallel()
+	server := startNATS(t)
+	replicas := []*replica{serve(t, "NATS_URL="+server.url), serve(t, "NATS_URL="+server.url)}
+	s := newSink(t, receiver.Options{})
+	_, js := connect(t, server.url)
+	var want []string
+	for i, events := range []string{"wa", "wa, wb", "wb", "wc, wa", "wb, wa, wc", "wc"} {
+		apply(t, server.url, fmt.Sprintf("endpoints:\n- {tenant: acme, id: ledger, url: %q, events: [%s], ordered: true}\n", s.url, events), replicas...)
+		for _, eventType := range []string{"wc", "wb", "wa"} {
+			prefix := fmt.Sprintf("%d%s", i, eventType)
+			publish(t, js, eventType, prefix, 1)
+			if strings.Contains(events, eventType) {
+				want = append(want, eventID(prefix, 0))
+			}
+		}
+	}
+	eventually(t, "all came", func() error {
+		var got []string
+		for _, r := range s.seen() {
+			got = append(got, r.EventID)
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%d events came: %q, want %q", len(got), got, want)
+		}
+		return nil
+	})
+	eventually(t, "all is accounted for", func() error {
+		if r := auditNow(t, js); r.Matched != len(want) || r.Delivered != len(want) {
+			return fmt.Errorf("the audit says %+v", r)
+		}
+		return nil
+	})
 }
 
 // inOrder checks that requests came in the order of their events, each event's
