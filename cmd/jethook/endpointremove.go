@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"jethook/pkg/attempt"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/hold"
@@ -171,9 +173,9 @@ func (x *discarding) untilQuiet(ctx context.Context) error {
 	for time.Since(began) < discardTime && time.Since(last) < discardQuiet {
 		n, err := x.once(ctx)
 		if err == nil && x.endpoint.Ordered {
-			var ordered map[string]uint64
+			var ordered map[string][]*jetstream.ConsumerInfo
 			ordered, err = x.client.allOrdered(ctx, []endpoint.Document{x.endpoint})
-			n += ordered[x.endpoint.Name()]
+			n += pendingIn(ordered[x.endpoint.Name()]...)
 		}
 		if err != nil {
 			return err

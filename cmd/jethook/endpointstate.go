@@ -77,7 +77,7 @@ func (c *client) state(ctx context.Context, d endpoint.Document) (endpointState,
 	if err != nil {
 		return endpointState{}, err
 	}
-	s := stateOf(d, gates, backlog, ordered[d.Name()])
+	s := stateOf(d, gates, backlog, pendingIn(ordered[d.Name()]...))
 	s.Oldest, err = held.Oldest(ctx, d.Tenant, d.ID, backlog.Held)
 	return s, err
 }
@@ -103,7 +103,7 @@ func (c *client) states(ctx context.Context, documents []endpoint.Document, tena
 	var asked []int
 	for i, d := range documents {
 		b := backlogs[d.Name()]
-		states[i] = stateOf(d, gates, b, ordered[d.Name()])
+		states[i] = stateOf(d, gates, b, pendingIn(ordered[d.Name()]...))
 		if b.Held.Total() > 0 && (ages == 0 || len(asked) < ages) {
 			asked = append(asked, i)
 		}
@@ -165,14 +165,18 @@ func (c *client) pendingIfAny(ctx context.Context, stream, name string) (*uint64
 	return &n, nil
 }
 
-func pendingIn(info *jetstream.ConsumerInfo) uint64 {
-	return info.NumPending + uint64(info.NumAckPending)
+// pendingIn returns how many messages consumers have before them.
+func pendingIn(consumers ...*jetstream.ConsumerInfo) (n uint64) {
+	for _, info := range consumers {
+		n += info.NumPending + uint64(info.NumAckPending)
+	}
+	return n
 }
 
-// allOrdered returns how many events wait in the consumers of ordered endpoints, by
-// the endpoint's name, if any of the documents is ordered. While one has another
-// consumer yet for what it wanted before, events that are for both count twice.
-func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string]uint64, error) {
+// allOrdered returns the consumers of ordered endpoints, by the endpoint's name, if
+// any of the documents is ordered. While one has another yet for what it wanted
+// before, events that are for both count twice.
+func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) (map[string][]*jetstream.ConsumerInfo, error) {
 	if !slices.ContainsFunc(documents, func(d endpoint.Document) bool { return d.Ordered }) {
 		return nil, nil
 	}
@@ -180,11 +184,11 @@ func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) 
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", c.Names.Events(), err)
 	}
-	ordered := make(map[string]uint64)
+	ordered := make(map[string][]*jetstream.ConsumerInfo)
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
 		if tenant, id, ok := streams.ParseOrdered(info.Name); ok {
-			ordered[tenant+"/"+id] += pendingIn(info)
+			ordered[tenant+"/"+id] = append(ordered[tenant+"/"+id], info)
 		}
 	}
 	if err := list.Err(); err != nil {
