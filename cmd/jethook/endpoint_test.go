@@ -119,6 +119,18 @@ func TestListShowsEveryState(t *testing.T) {
 	contains(t, lines[4], `"waiting":{"held":0,"scheduled":0,"to_attempt":0,"ordered":4},"oldest":"`)
 }
 
+// What an ordered endpoint wanted before may have a consumer of its own yet.
+func TestListCountsAllThatWaitsInOrder(t *testing.T) {
+	w := startStates(t)
+	before := streams.Ordered(w.names, "acme", "seq", []string{"order.>"}, 1)
+	_, err := w.js.CreateConsumer(w.ctx, before.Stream, before.Config)
+	w.must(err)
+	for _, command := range [][]string{{"list", "--json"}, {"show", "acme/seq", "--json"}} {
+		out, _ := w.run(exitDone, append([]string{"endpoint"}, command...)...)
+		contains(t, out, `"ordered":8`)
+	}
+}
+
 func TestListAsksForTheAgesOfSome(t *testing.T) {
 	w := startStates(t)
 	a := &app{flags: natsFlags{Server: w.url}}
