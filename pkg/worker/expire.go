@@ -105,7 +105,7 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) 
 		// The endpoint may be well again before a million are given up.
 		ep := k.endpointOf(h)
 		l := k.w.limitOf(ep)
-		if l == nil {
+		if l == nil || !k.w.endpoints.InSync() {
 			return time.Now().Add(tendEvery), nil
 		}
 		batch, err := k.w.held.Batch(ctx, h.tenant, h.id, kind, from, size)
@@ -164,7 +164,7 @@ func (k *keeper) giveUpLate(ctx context.Context, h *holding) (time.Time, error) 
 		}
 		ep := k.endpointOf(h)
 		l := k.w.limitOf(ep)
-		if l == nil || k.inHand(h)[seq] {
+		if l == nil || !k.w.endpoints.InSync() || k.inHand(h)[seq] {
 			return time.Now().Add(time.Second), nil
 		}
 		d := delivery.Delivery{State: delivery.State{First: first, Since: since}}
