@@ -43,6 +43,7 @@ type Gate struct {
 	queue []*waiter
 	due   instant     // when the first in the queue has its tokens; 0: lacks none
 	timer *time.Timer // for that
+	kept  instant     // until when the next that may go is kept for Take
 
 	used  bool // since idle looked
 	since instant
@@ -84,6 +85,9 @@ func (g *Gate) enter(at instant) (Leave, *waiter) {
 		return Open, nil
 	}
 	if len(g.queue) == 0 {
+		if at < g.kept && (g.room() < 2 || g.available(at, 2) == 0) {
+			return NotNow, nil
+		}
 		switch n, lack := g.admit(at, 1, false); {
 		case n > 0:
 			return Go, nil

@@ -58,6 +58,34 @@ func (g *Gate) Untake(n int) {
 	g.leave(at, n)
 }
 
+// Keep keeps what may go next for a Take that is to come, for some time: fresh
+// deliveries go only beside it. It is for a feed that waits elsewhere.
+func (g *Gate) Keep(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kept = g.refresh(g.set.now()) + d
+}
+
+// Wait returns for how long the rate lets nothing go. Nobody should be waiting in
+// Take.
+func (g *Gate) Wait() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := g.refresh(g.set.now())
+	if g.available(at, 1) > 0 {
+		return 0
+	}
+	return g.when(at, 1) - at
+}
+
+// Room reports whether one more attempt may be under way.
+func (g *Gate) Room() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refresh(g.set.now())
+	return g.room() > 0
+}
+
 func (g *Gate) enqueue(want int, take bool) *waiter {
 	w := &waiter{want: want, take: take, answer: make(chan int, 1)}
 	g.queue = append(g.queue, w)

@@ -310,3 +310,62 @@ func TestNoTimeCountsTwice(t *testing.T) {
 		}
 	})
 }
+
+// What is kept for a feed that waits elsewhere is there when it comes, however
+// many fresh deliveries ask meanwhile; what there is beside it is theirs.
+func TestKeep(t *testing.T) {
+	tests := map[string]struct {
+		terms  Terms
+		beside int
+	}{
+		"the token":          {Terms{PerSecond: 0.5, Burst: 1, MaxInFlight: 8}, 0},
+		"one of two tokens":  {Terms{PerSecond: 0.5, Burst: 2, MaxInFlight: 8}, 1},
+		"the place":          {Terms{MaxInFlight: 1}, 0},
+		"one of five places": {Terms{MaxInFlight: 5}, 4},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := NewSet(64, alone).Of("acme/crm", tt.terms)
+				g.Keep(10 * time.Second)
+				if n := enter(t, g, 8); n != tt.beside {
+					t.Errorf("%d went beside it, want %d", n, tt.beside)
+				}
+				if n := g.Take(t.Context(), 1); n != 1 {
+					t.Errorf("Take has %d", n)
+				}
+				end(g, tt.beside+1, Alive)
+				pass(10 * time.Second)
+				if n := enter(t, g, 8); n != tt.beside+1 {
+					t.Errorf("%d went after it was kept, want %d", n, tt.beside+1)
+				}
+			})
+		})
+	}
+}
+
+func TestWaitIsForTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := NewSet(64, alone)
+		g := set.Of("acme/crm", Terms{PerSecond: 0.5, Burst: 1, MaxInFlight: 1})
+		if d := g.Wait(); d != 0 {
+			t.Errorf("%v with a token there", d)
+		}
+		g.Take(t.Context(), 1)
+		if g.Room() {
+			t.Error("there is room beside the only one")
+		}
+		pass(500 * time.Millisecond)
+		if d := g.Wait().Round(time.Microsecond); d != 1500*time.Millisecond {
+			t.Errorf("%v, want 1.5s until there is a token", d)
+		}
+		set.Of("acme/crm", Terms{PerSecond: 500, Burst: 1, MaxInFlight: 1})
+		if d := g.Wait(); d > 10*time.Millisecond {
+			t.Errorf("%v with another rate", d)
+		}
+		set.Of("acme/crm", Terms{MaxInFlight: 1})
+		if d := g.Wait(); d != 0 {
+			t.Errorf("%v without a rate", d)
+		}
+	})
+}

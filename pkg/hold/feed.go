@@ -107,17 +107,24 @@ func (f *Feed) request(n int, wait time.Duration) (jetstream.MessageBatch, error
 // Finish closes the feed for all replicas if it has nothing more to hand out
 // and nothing that it handed out awaits its ack. done says that it did: nothing
 // was held any more.
-func (f *Feed) Finish(ctx context.Context) (done bool, err error) {
+func (f *Feed) Finish(ctx context.Context) (done bool, err error) { return f.end(ctx, empty) }
+
+// Close closes the feed for all replicas, whatever it has to hand out still,
+// unless something that it handed out awaits its ack.
+func (f *Feed) Close(ctx context.Context) (closed bool, err error) { return f.end(ctx, unused) }
+
+// end closes the feed for all replicas if it may end.
+func (f *Feed) end(ctx context.Context, may func(*jetstream.ConsumerInfo) bool) (ended bool, err error) {
 	info, err := f.consumer.Info(ctx)
-	if err != nil || !empty(info) {
+	if err != nil || !may(info) {
 		return false, f.explain("look at", err)
 	}
 	// Another replica may be handed a delivery between our look and the end of
 	// the feed, which would then not know its ack and let it be delivered again.
 	// So the feed stands still while we look once more.
 	js, stream := f.store.js, f.store.names.Deliveries()
-	info, err = f.halt(ctx)
-	if err != nil || !info.Paused || !empty(info) {
+	info, err = f.halt(ctx, info.TimeStamp)
+	if err != nil || !info.Paused || !may(info) {
 		// If this fails, the feed goes on when the pause is over.
 		_, resumeErr := js.ResumeConsumer(ctx, stream, f.name)
 		return false, errors.Join(err, f.explain("resume", resumeErr))
@@ -129,19 +136,19 @@ func (f *Feed) Finish(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
-// halt pauses the feed and returns its state when it stands still. In a cluster
-// that is a moment later. It gives up where clocks are so far apart that the
-// pause is over when it begins.
-func (f *Feed) halt(ctx context.Context) (*jetstream.ConsumerInfo, error) {
-	until := time.Now().Add(pause)
-	if _, err := f.store.js.PauseConsumer(ctx, f.store.names.Deliveries(), f.name, until); err != nil {
+// halt pauses the feed and returns its state when it stands still, which in a
+// cluster is a moment later. now is the clock of the server that leads the feed:
+// ours may be elsewhere, and the pause over when it begins.
+func (f *Feed) halt(ctx context.Context, now time.Time) (*jetstream.ConsumerInfo, error) {
+	began := time.Now()
+	if _, err := f.store.js.PauseConsumer(ctx, f.store.names.Deliveries(), f.name, now.Add(pause)); err != nil {
 		return nil, f.explain("pause", err)
 	}
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		info, err := f.consumer.Info(ctx)
-		if err != nil || info.Paused || time.Until(until) < pause/2 {
+		if err != nil || info.Paused || time.Since(began) > pause/2 {
 			return info, f.explain("look at", err)
 		}
 		select {
@@ -152,9 +159,9 @@ func (f *Feed) halt(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	}
 }
 
-func empty(info *jetstream.ConsumerInfo) bool {
-	return info.NumPending == 0 && info.NumAckPending == 0
-}
+func empty(info *jetstream.ConsumerInfo) bool { return info.NumPending == 0 && unused(info) }
+
+func unused(info *jetstream.ConsumerInfo) bool { return info.NumAckPending == 0 }
 
 func (f *Feed) explain(what string, err error) error {
 	switch {

@@ -233,6 +233,66 @@ func TestFinish(t *testing.T) {
 	w.waiting("acme/crm2", Waiting{New: 2})
 }
 
+// A feed is closed although there is more to feed back, unless something is
+// handed out, and the next one goes on with the rest.
+func TestClose(t *testing.T) {
+	w := newWorld(t)
+	want := w.mixed(3)
+	f := w.feed()
+	got := w.fetch(f, 1)
+	if closed, err := f.Close(w.ctx); err != nil || closed {
+		t.Errorf("one is handed out: closed %v, %v", closed, err)
+	}
+	w.ack(got...)
+	if closed, err := f.Close(w.ctx); err != nil || !closed {
+		t.Errorf("all are acked: closed %v, %v", closed, err)
+	}
+	if _, err := f.Close(w.ctx); !errors.Is(err, ErrFeedGone) {
+		t.Errorf("once more: %v", err)
+	}
+	if got := w.seqsOf(w.fetch(w.feed(), 10)); !slices.Equal(got, want[1:]) {
+		t.Errorf("then it feeds %v, want %v", got, want[1:])
+	}
+}
+
+// ahead is JetStream of a server whose clock is ahead of ours.
+type ahead struct {
+	jetstream.JetStream
+	by time.Duration
+}
+
+func (a ahead) PauseConsumer(ctx context.Context, stream, name string, until time.Time) (*jetstream.ConsumerPauseResponse, error) {
+	return a.JetStream.PauseConsumer(ctx, stream, name, until.Add(-a.by))
+}
+
+func (a ahead) CreateOrUpdateConsumer(ctx context.Context, stream string, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	consumer, err := a.JetStream.CreateOrUpdateConsumer(ctx, stream, c)
+	return aheadConsumer{consumer, a.by}, err
+}
+
+type aheadConsumer struct {
+	jetstream.Consumer
+	by time.Duration
+}
+
+func (a aheadConsumer) Info(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	info, err := a.Consumer.Info(ctx)
+	if err == nil {
+		info.TimeStamp = info.TimeStamp.Add(a.by)
+	}
+	return info, err
+}
+
+func TestFinishWhereClocksDiffer(t *testing.T) {
+	w := newWorld(t)
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		w.store.js = ahead{w.js, by}
+		if done, err := w.feed().Finish(w.ctx); err != nil || !done {
+			t.Errorf("with the server %v ahead: done %v, %v", by, done, err)
+		}
+	}
+}
+
 // A delivery that is held while a feed is being finished is not handed out by
 // it, because its ack would not be heard.
 func TestNothingIsHandedOutByAFeedThatEnds(t *testing.T) {

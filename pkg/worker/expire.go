@@ -121,7 +121,7 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) 
 		// The endpoint may be well again before a million are given up.
 		ep := k.endpointOf(h)
 		l := k.w.limitOf(ep)
-		if l.of == nil {
+		if l.of == nil || !k.w.endpoints.InSync() {
 			return time.Now().Add(tendEvery), nil
 		}
 		batch, err := k.w.held.Batch(ctx, h.tenant, h.id, kind, from, size)
@@ -184,7 +184,7 @@ func (k *keeper) giveUpLate(ctx context.Context, h *holding) (time.Time, error) 
 		if !ok {
 			break
 		}
-		if k.inHand(h)[seq] {
+		if !k.w.endpoints.InSync() || k.inHand(h)[seq] {
 			return time.Now().Add(time.Second), nil
 		}
 		if time.Now().Before(end) {

@@ -27,7 +27,8 @@ type endpoints struct {
 	lanes    []endpoint.Lane
 	changed  chan struct{}
 	disabled []string
-	behind   atomic.Bool // not in sync with the bucket
+	behind   atomic.Bool  // not in sync with the bucket
+	synced   atomic.Int32 // how often it was asked whether they are in sync
 	unheard  map[string]bool
 	sought   atomic.Int32 // how often the bucket was asked
 }
@@ -85,7 +86,10 @@ func (e *endpoints) announce() {
 	e.changed = make(chan struct{})
 }
 
-func (e *endpoints) InSync() bool { return !e.behind.Load() }
+func (e *endpoints) InSync() bool {
+	e.synced.Add(1)
+	return !e.behind.Load()
+}
 
 func (e *endpoints) Exists(_ context.Context, name string) (bool, error) {
 	defer e.sought.Add(1)

@@ -20,11 +20,16 @@ const (
 	// handfulFor is how long those of one fetch may take until all have begun:
 	// well below AckWait, so that no other replica gets them meanwhile.
 	handfulFor = 4 * time.Second
+	// moment is how long it should take until all of a fetch have begun.
+	moment = 20 * time.Millisecond
 	// feedAgain is when to look again whether another replica has finished.
 	feedAgain = 200 * time.Millisecond
 	// rankDelay is how much later each further replica joins in feeding, so that
 	// a few deliveries do not bring all of them.
 	rankDelay = 250 * time.Millisecond
+	// keptFor is for how long what may go next is kept for a feed beyond when it
+	// is to come back: there may be no place for it at once.
+	keptFor = 2 * turn
 )
 
 // feed makes the attempts of what is held for an endpoint, in order, as fast as
@@ -36,74 +41,159 @@ func (k *keeper) feed(ctx context.Context, h *holding) (next time.Time) {
 		if waiting, err := k.w.held.Of(ctx, h.tenant, h.id); err == nil && waiting.Total() == 0 {
 			return whenever()
 		}
+		k.look(&h.serving, true)
 	}
-	var f *hold.Feed
+	defer k.feeds.leave(h.name)
 	size, until := 1, time.Now().Add(turn)
 	for ctx.Err() == nil && (time.Now().Before(until) || !k.contended.Load()) {
-		if size == 1 && !k.mayGo(ctx, h) {
-			return time.Time{}
-		}
-		t, next := k.turn(ctx, h, size)
-		if t.n == 0 {
+		if size, next = k.feedSome(ctx, h, size); size == 0 {
 			return next
-		}
-		if f == nil { // only now, because the server has consumers for a thousand
-			var err error
-			if f, err = k.w.held.Feed(ctx, h.tenant, h.id); err != nil {
-				t.refund(t.n)
-				return k.troubled(ctx, h, err, "could not begin to feed back what is held, trying again")
-			}
-		}
-		began := time.Now()
-		k.look(&h.serving, false)
-		messages, err := f.Fetch(ctx, t.n, 0)
-		t.refund(t.n - len(messages))
-		if err != nil {
-			k.handBack(messages)
-			t.refund(len(messages))
-			return k.troubled(ctx, h, err, "could not fetch what is held, trying again")
-		}
-		if len(messages) == 0 {
-			size = 1
-			done, err := f.Finish(ctx)
-			if err != nil {
-				return k.troubled(ctx, h, err, "could not finish feeding, trying again")
-			}
-			if done {
-				return whenever()
-			}
-			pause(ctx, feedAgain)
-			continue
-		}
-		k.look(&h.serving, true)
-		if !k.feedEach(ctx, h, messages, t) {
-			return time.Time{} // whatever stopped it decides what comes next
-		}
-		// What a fetch brings comes at once, ahead of what others wait for on the
-		// same connection: no more than is begun in a moment.
-		switch took := time.Since(began); {
-		case took < 20*time.Millisecond && len(messages) == size:
-			size = min(2*size, handful, roomy(messages))
-		case took > 80*time.Millisecond:
-			size = max(1, size/2)
 		}
 	}
 	return time.Time{}
 }
 
-// mayGo waits until the gate lets something through. What an endpoint can have
-// only now and then is not fetched before, to lie in hand and go back.
-func (k *keeper) mayGo(ctx context.Context, h *holding) bool {
+// feedSome feeds back up to size deliveries, and returns how many are right the
+// next time. At 0 the feed ends for now, and goes on when next says.
+func (k *keeper) feedSome(ctx context.Context, h *holding, size int) (nextSize int, next time.Time) {
+	var first leave
+	if size == 1 {
+		if first, next = k.mayGo(ctx, h); first.gate == nil {
+			return 0, next
+		}
+	}
+	defer first.giveBack()
+	t, next := k.turn(ctx, h, size)
+	if t.n == 0 {
+		return 0, next
+	}
+	began := time.Now()
+	f, messages, err := k.fetch(ctx, h, t.n)
+	t.refund(t.n - len(messages))
+	switch {
+	case errors.Is(err, errNoPlace):
+		return 0, k.away(first.gate, openAgain)
+	case err != nil:
+		k.handBack(messages)
+		t.refund(len(messages))
+		return 0, k.troubled(ctx, h, err, "could not fetch what is held, trying again")
+	case len(messages) == 0:
+		return 0, k.finish(ctx, h, f)
+	}
+	k.look(&h.serving, true)
+	if !k.feedEach(ctx, h, messages, t, &first) {
+		return 0, time.Time{} // whatever stopped it decides what comes next
+	}
+	// What a fetch brings comes at once, ahead of what others wait for on the
+	// same connection: no more than is begun in a moment.
+	switch took := time.Since(began); {
+	case took >= handfulFor:
+		size = 1
+	case took < moment && len(messages) == size && k.moreMayGo(h):
+		size = min(2*size, handful, roomy(messages))
+	case took > 4*moment:
+		size = max(1, size/2)
+	}
+	return size, time.Time{}
+}
+
+// leave is a gate's leave for one delivery, until it is used or given back.
+type leave struct{ gate *gate.Gate }
+
+func (l *leave) use() *gate.Gate {
+	g := l.gate
+	l.gate = nil
+	return g
+}
+
+func (l *leave) giveBack() {
+	if g := l.use(); g != nil {
+		g.Untake(1)
+	}
+}
+
+// mayGo waits until the gate lets one delivery go. What an endpoint can have only
+// now and then is not fetched before, to lie in hand and go back. Where that
+// takes long and others want the place, it returns none, and when to come back.
+func (k *keeper) mayGo(ctx context.Context, h *holding) (leave, time.Time) {
+	for {
+		ep := k.endpointOf(h)
+		if ep == nil || k.w.barred(ep) || k.w.home(ep) == nil || !k.w.endpoints.InSync() {
+			return leave{}, time.Time{}
+		}
+		g := k.w.gateOf(ep)
+		if wait := g.Wait(); wait > inPlace {
+			return leave{}, k.away(g, wait)
+		}
+		if k.contended.Load() && !g.Room() {
+			return leave{}, k.away(g, inPlace)
+		}
+		brief, cancel := context.WithTimeout(ctx, inPlace)
+		n := g.Take(brief, 1)
+		cancel()
+		switch {
+		case n > 0:
+			return leave{g}, time.Time{}
+		case ctx.Err() != nil:
+			return leave{}, time.Time{}
+		case k.contended.Load():
+			return leave{}, k.away(g, inPlace)
+		}
+	}
+}
+
+// moreMayGo reports whether a handful need not be expected to wait in hand.
+func (k *keeper) moreMayGo(h *holding) bool {
 	ep := k.endpointOf(h)
-	if ep == nil || k.w.barred(ep) || k.w.home(ep) == nil {
+	if ep == nil || k.w.home(ep) == nil {
 		return false
 	}
 	g := k.w.gateOf(ep)
-	if g.Take(ctx, 1) == 0 {
-		return false
+	return g.Wait() < moment && (g.Room() || !k.contended.Load())
+}
+
+// away has a gate keep the next that may go for a feed that leaves for a while,
+// and returns when it comes back.
+func (k *keeper) away(g *gate.Gate, d time.Duration) time.Time {
+	if g != nil {
+		g.Keep(d + keptFor)
 	}
-	g.Untake(1)
-	return true
+	return time.Now().Add(d)
+}
+
+// fetch brings up to n of what is held. A feed that is gone, because others
+// finished or nobody needed it, is opened anew.
+func (k *keeper) fetch(ctx context.Context, h *holding, n int) (f *hold.Feed, messages []jetstream.Msg, err error) {
+	for again := true; ; again = false {
+		if f, err = k.feeds.take(ctx, h.tenant, h.id); err != nil {
+			return nil, nil, err
+		}
+		k.look(&h.serving, false)
+		messages, err = f.Fetch(ctx, n, 0)
+		if !errors.Is(err, hold.ErrFeedGone) {
+			return f, messages, err
+		}
+		k.feeds.gone(h.name)
+		if !again || len(messages) > 0 {
+			return f, messages, err
+		}
+	}
+}
+
+// finish ends a feed from which nothing came, unless attempts are under way that
+// may fail: it is looked at again when they may have ended.
+func (k *keeper) finish(ctx context.Context, h *holding, f *hold.Feed) time.Time {
+	done, err := f.Finish(ctx)
+	if done || errors.Is(err, hold.ErrFeedGone) {
+		k.feeds.gone(h.name)
+	}
+	switch {
+	case err != nil:
+		return k.troubled(ctx, h, err, "could not finish feeding, trying again")
+	case done:
+		return whenever()
+	}
+	return time.Now().Add(feedAgain)
 }
 
 // roomy returns how many messages like these may be in hand at a time.
@@ -125,11 +215,11 @@ func (k *keeper) handBack(messages []jetstream.Msg) {
 
 // feedEach begins the attempts of messages that were fetched, and hands back
 // those that cannot begin. It reports whether feeding goes on.
-func (k *keeper) feedEach(ctx context.Context, h *holding, raw []jetstream.Msg, t ticket) bool {
+func (k *keeper) feedEach(ctx context.Context, h *holding, raw []jetstream.Msg, t ticket, first *leave) bool {
 	ctx, cancel := context.WithTimeout(ctx, handfulFor)
 	defer cancel()
 	for i, r := range raw {
-		m, g := k.admit(ctx, h, r)
+		m, g := k.admit(ctx, h, r, first)
 		if m == nil {
 			k.handBack(raw[i:])
 			t.refund(len(raw[i:]))
@@ -140,9 +230,9 @@ func (k *keeper) feedEach(ctx context.Context, h *holding, raw []jetstream.Msg, 
 	return true
 }
 
-// admit waits until a held delivery may go and a slot is free for it. It
-// returns nil when that does not come.
-func (k *keeper) admit(ctx context.Context, h *holding, r jetstream.Msg) (*message, *gate.Gate) {
+// admit waits until a held delivery may go, unless there is leave for it, and a
+// slot is free for it. It returns nil when that does not come.
+func (k *keeper) admit(ctx context.Context, h *holding, r jetstream.Msg, first *leave) (*message, *gate.Gate) {
 	ep := k.endpointOf(h)
 	if ep == nil || k.w.barred(ep) {
 		return nil, nil
@@ -156,11 +246,18 @@ func (k *keeper) admit(ctx context.Context, h *holding, r jetstream.Msg) (*messa
 		return nil, nil
 	}
 	m.fed = true
-	g := k.w.gateOf(ep)
-	if g.Take(ctx, 1) == 0 {
-		return nil, nil
+	g := first.use()
+	if g == nil {
+		if g = k.w.gateOf(ep); g.Take(ctx, 1) == 0 {
+			return nil, nil
+		}
 	}
 	if l.pool.slots.take(ctx, 1) == 0 {
+		g.Untake(1)
+		return nil, nil
+	}
+	if !k.w.endpoints.InSync() {
+		l.pool.slots.give(1)
 		g.Untake(1)
 		return nil, nil
 	}

@@ -24,6 +24,7 @@ type keeper struct {
 	running sync.WaitGroup
 
 	contended atomic.Bool // feeds wait for their turn
+	feeds     *feeds
 
 	mu    sync.Mutex
 	known map[string]*holding
@@ -37,6 +38,7 @@ type holding struct {
 	serving          chore      // feed or probe
 	probing          bool       // that is what serving is busy with
 	probed           uint64     // the sequence of what it is probed with now, or 0
+	fed              time.Time  // when a feed began last
 	joining          bool       // waited for its turn among the replicas to feed
 	ticket           ticket     // with which a feed will go on, when it is due
 	giving           chore      // up what waited too long
@@ -81,7 +83,7 @@ const (
 )
 
 func newKeeper(w *Worker) *keeper {
-	return &keeper{w: w, wake: make(chan struct{}, 1), listNow: make(chan struct{}, 1), known: make(map[string]*holding)}
+	return &keeper{w: w, feeds: newFeeds(w.held, func() int { return w.replicas.Count() }), wake: make(chan struct{}, 1), listNow: make(chan struct{}, 1), known: make(map[string]*holding)}
 }
 
 // nudge says that a delivery was held for an endpoint. It is called for each,
@@ -241,6 +243,7 @@ func (k *keeper) list(ctx context.Context) {
 	}
 	k.mu.Unlock()
 	k.forget(ctx)
+	k.feeds.trim(ctx)
 	survey, err := k.w.held.Survey(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -298,8 +301,11 @@ func (h *holding) listed(waiting hold.Waiting) {
 	h.seen = sighting{Waiting: waiting}
 }
 
-// tend begins what is to be done now.
+// tend begins what is to be done now, unless the endpoints may be out of date.
 func (k *keeper) tend(ctx context.Context) {
+	if !k.w.endpoints.InSync() {
+		return
+	}
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -317,7 +323,7 @@ func (k *keeper) tend(ctx context.Context) {
 			giving++
 		}
 	}
-	contended := false
+	var hungry []*holding
 	for _, h := range k.known {
 		if giving < mostGiving && h.giving.due(now) {
 			giving++
@@ -334,16 +340,30 @@ func (k *keeper) tend(ctx context.Context) {
 				k.begin(ctx, h, &h.serving, k.probe)
 			}
 		case toFeed:
-			if k.w.tenantRate > 0 && feedsOf[h.tenant] >= tenantFeeds {
-				h.serving.next = now.Add(inPlace)
-				continue
-			}
-			if contended = feeds >= mostFeeds; !contended {
-				feeds++
-				feedsOf[h.tenant]++
-				h.probing = false
-				k.begin(ctx, h, &h.serving, k.feed)
-			}
+			hungry = append(hungry, h)
+		}
+	}
+	k.feedThem(ctx, hungry, feeds, feedsOf, now)
+}
+
+// feedThem begins to feed those that were not fed for longest, as far as there
+// are places. feeds are under way, so many of each tenant. The caller holds the
+// mutex.
+func (k *keeper) feedThem(ctx context.Context, hungry []*holding, feeds int, feedsOf map[string]int, now time.Time) {
+	most, contended := min(mostFeeds, k.feeds.most()), k.feeds.scarce(now)
+	slices.SortFunc(hungry, func(a, b *holding) int { return a.fed.Compare(b.fed) })
+	for _, h := range hungry {
+		of := feedsOf[h.tenant]
+		switch {
+		case k.feeds.rests(h.tenant, h.id, now), k.w.tenantRate > 0 && of >= tenantFeeds:
+			h.serving.next = now.Add(inPlace)
+		case feeds >= most || of >= largest(most):
+			contended = true
+		default:
+			feeds++
+			feedsOf[h.tenant]++
+			h.probing, h.fed = false, now
+			k.begin(ctx, h, &h.serving, k.feed)
 		}
 	}
 	k.contended.Store(contended)

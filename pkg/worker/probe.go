@@ -42,6 +42,9 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 	if over := time.Since(end); over >= 0 && over < giveUpWithin {
 		return time.Now().Add(time.Second) // it is being given up
 	}
+	if !w.endpoints.InSync() {
+		return time.Now().Add(tendEvery)
+	}
 	k.setProbed(h, s.Seq)
 	defer k.setProbed(h, 0)
 	lease, got, err := w.fleet.Claim(ctx, h.name, time.Duration(ep.Timeout)+leaseBeyond)

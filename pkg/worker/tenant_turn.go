@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// inPlace is how long a feed waits for its tenant's rate without leaving.
+	// inPlace is how long a feed waits for its tenant's rate, or its gate, without
+	// leaving.
 	inPlace = 250 * time.Millisecond
 	// tenantFeeds is how many endpoints of a tenant that has a rate are fed at a
-	// time, in a replica: other tenants need places, too, and the server has
-	// consumers for a thousand feeds, each for half a minute after its end.
+	// time, in a replica: what it can have is little, and others need places, too.
 	tenantFeeds = 16
 )
 
