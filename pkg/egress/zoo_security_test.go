@@ -14,11 +14,14 @@ import (
 // goroutines and open files.
 func TestZooInMemoryManyTimes(t *testing.T) {
 	zooTogether(t, 2) // what is made once and kept
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	goroutines, files, heap := runtime.NumGoroutine(), openFiles(t), heapAfterGC()
 	for range 3 {
 		zooTogether(t, 20)
 		eventually(t, "goroutines", func() bool { return runtime.NumGoroutine() <= goroutines+10 })
 		eventually(t, "open files", func() bool { return openFiles(t) <= files+10 })
+	}
+	if after := heapBelow(heap + 4<<20); after > heap+4<<20 {
+		t.Errorf("heap of %d KiB before, %d KiB after", heap>>10, after>>10)
 	}
 }
 
@@ -37,13 +40,13 @@ func TestEachBeastManyTimes(t *testing.T) {
 			}
 		}
 	})
-	if after := heapAfterGC(); after > before+8<<20 {
+	if after := heapBelow(before + 8<<20); after > before+8<<20 {
 		t.Errorf("heap of %d KiB before, %d KiB after", before>>10, after>>10)
 	}
 }
 
 func manyTimes(t *testing.T, h house, b beast) {
-	c := newTestClient(t, Options{Allow: loopback, RootCAs: zooRoots()})
+	c := newZooClient(t)
 	url := h.scheme + "://" + serve(t, b.handle)
 	for range 10 {
 		start := time.Now()
