@@ -33,15 +33,16 @@ func (r *canaryRun) documents() string {
 	text := func(kind string, der []byte) string {
 		return fmt.Sprintf("%q", pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	return strings.NewReplacer("FAR", r.far.URL, "QUERY", "key="+r.query, "FILE", file, "CERT", text("CERTIFICATE", pair.Certificate[0]), "PEMKEY", text("PRIVATE KEY", key)).Replace(fmt.Sprintf(`endpoints:
-- {tenant: acme, id: good, url: 'FAR/good?QUERY', events: [good], secrets: [whsec_%s, {secret: whsec_%s, expires_at: 2099-01-01T00:00:00Z}],
+	// The brackets: a canary's letters may spell any word.
+	return strings.NewReplacer("<far>", r.far.URL, "<query>", "key="+r.query, "<file>", file, "<cert>", text("CERTIFICATE", pair.Certificate[0]), "<pemkey>", text("PRIVATE KEY", key)).Replace(fmt.Sprintf(`endpoints:
+- {tenant: acme, id: good, url: '<far>/good?<query>', events: [good], secrets: [whsec_%s, {secret: whsec_%s, expires_at: 2099-01-01T00:00:00Z}],
    headers: {Authorization: 'Token %s', X-Api-Key: %s, X-Ordinary: %s}, extra_signatures: [{header: X-Hub-Signature-256, secret: %s}]}
-- {tenant: acme, id: flaky, url: 'FAR/flaky?QUERY', events: [flaky], auth: {basic: {user: jethook, password: 'env:CANARY_PASSWORD'}}, headers: {X-Api-Key: %[4]s}, retry: {schedule: [10ms]}}
-- {tenant: acme, id: down, url: 'FAR/down?QUERY', events: [down], auth: {bearer: 'file:FILE'}, contact: {email: [%[9]s@example.com], slack: 'FAR/%[10]s'}}
-- {tenant: acme, id: refusing, url: 'FAR/refusing?QUERY', events: [refusing], headers: {X-Api-Key: %[4]s}}
-- {tenant: acme, id: inorder, url: 'FAR/refusing?QUERY', events: [inorder], ordered: true}
-- {tenant: acme, id: oauth, url: 'FAR/good', events: [oauth], auth: {oauth2: {token_url: 'FAR/token', client_id: jethook, client_secret: %[7]s}}}
-- {tenant: acme, id: tls, url: 'https://127.0.0.1:%[8]s', events: [tls], tls: {cert: CERT, key: PEMKEY, ca: CERT}, retry: {schedule: [10ms]}}
+- {tenant: acme, id: flaky, url: '<far>/flaky?<query>', events: [flaky], auth: {basic: {user: jethook, password: 'env:CANARY_PASSWORD'}}, headers: {X-Api-Key: %[4]s}, retry: {schedule: [10ms]}}
+- {tenant: acme, id: down, url: '<far>/down?<query>', events: [down], auth: {bearer: 'file:<file>'}, contact: {email: [%[9]s@example.com], slack: '<far>/%[10]s'}}
+- {tenant: acme, id: refusing, url: '<far>/refusing?<query>', events: [refusing], headers: {X-Api-Key: %[4]s}}
+- {tenant: acme, id: inorder, url: '<far>/refusing?<query>', events: [inorder], ordered: true}
+- {tenant: acme, id: oauth, url: '<far>/good', events: [oauth], auth: {oauth2: {token_url: '<far>/token', client_id: jethook, client_secret: %[7]s}}}
+- {tenant: acme, id: tls, url: 'https://127.0.0.1:%[8]s', events: [tls], tls: {cert: <cert>, key: <pemkey>, ca: <cert>}, retry: {schedule: [10ms]}}
 `, r.signing, r.overlap, r.authorization, r.apiKey, r.ordinary, r.extra, r.clientSecret, freePort(r.T), r.address, r.slack))
 }
 
