@@ -22,7 +22,7 @@ func TestZooInMemory(t *testing.T) {
 // grown by a tenth.
 const (
 	perExchange = 256 << 10
-	slack       = 4 << 20
+	slack       = 8 << 20
 )
 
 // bound is that of one exchange with a house's beasts. Among 64 KiB of headers there
