@@ -169,10 +169,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Started != nil {
 		o.Started(where)
 	}
-	if cut := w.Run(ctx, o.Grace); cut > 0 {
-		return fmt.Errorf("%d %w", cut, ErrCutOff)
+	cut, err := w.Run(ctx, o.Grace)
+	if cut > 0 {
+		err = errors.Join(fmt.Errorf("%d %w", cut, ErrCutOff), err)
 	}
-	return nil
+	return err
 }
 
 // join makes this replica known to the others.

@@ -165,7 +165,10 @@ func (w *world) begin(js jetstream.JetStream, slots int, grace time.Duration, ch
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cut := make(chan int, 1)
-	go func() { cut <- worker.Run(ctx, grace) }()
+	go func() {
+		n, _ := worker.Run(ctx, grace) // whether NATS is there in the end is the test's affair
+		cut <- n
+	}()
 	stop := sync.OnceValue(func() int { cancel(); return <-cut })
 	w.Cleanup(func() { stop() })
 	r := &running{Worker: worker, stop: stop, cancel: cancel}

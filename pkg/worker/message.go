@@ -68,8 +68,12 @@ func (w *Worker) finish(m *message, settled bool) {
 func (w *Worker) handBack(m *message) { w.complain(m.NakWithDelay(time.Millisecond), "nak") }
 
 // complain logs that an ack or a nak could not be sent. Nothing is lost by
-// that: the message comes again when AckWait ends.
+// that: the message comes again when AckWait ends. What can be sent may still have
+// to reach NATS when the worker stops.
 func (w *Worker) complain(err error, what string) {
+	if w.stopping.Load() || !w.js.Conn().IsConnected() {
+		w.answered.Store(true)
+	}
 	// The keepalive may still see a message that was just acked.
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
 		w.log.Warn().Err(err).Str("answer", what).Msg("could not answer for a message, it will come again")

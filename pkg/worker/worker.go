@@ -169,6 +169,7 @@ type Worker struct {
 	straysEvery time.Duration
 	random      func() float64
 	cutOff      atomic.Int64
+	answered    atomic.Bool // for a message, while stopping or without a connection
 	stopping    atomic.Bool // Run's context has ended
 	unheard     atomic.Bool // and NATS did not answer since
 	laned       atomic.Bool // there are lanes
@@ -228,14 +229,22 @@ func (w *Worker) busy() (n int) {
 	return n
 }
 
+// lastAcks is how long a stop waits until NATS has the last acks.
+const lastAcks = 2 * time.Second
+
+// ErrUnanswered is returned by Run when NATS was not there to be told what came of
+// the last messages.
+var ErrUnanswered = errors.New("NATS could not be told what came of the last attempts; it hands out their events again, and some will be made again")
+
 // ErrStopping is the cause with which attempts are cut off when the grace
 // period is over.
 var ErrStopping = errors.New("jethook is stopping")
 
 // Run delivers until ctx ends. Then it fetches no more, lets the running
 // attempts finish for as long as grace, hands back the rest, and returns the
-// number of deliveries that it cut off. No attempt that was cut off counts.
-func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
+// number of deliveries that it cut off. No attempt that was cut off counts. The
+// error is ErrUnanswered, or nil.
+func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int, err error) {
 	aside, stopAside := context.WithCancel(context.Background())
 	var intake, others sync.WaitGroup
 	intake.Go(func() { w.runLanes(ctx) })
@@ -272,10 +281,12 @@ func (w *Worker) Run(ctx context.Context, grace time.Duration) (cutOff int) {
 	for _, l := range w.everyLane() {
 		l.pool.close()
 	}
-	if err := w.js.Conn().FlushTimeout(5 * time.Second); err != nil {
-		w.log.Warn().Err(err).Msg("the last acks may not have reached NATS; what they were for may come again")
+	if w.answered.Load() {
+		if err = w.js.Conn().FlushTimeout(lastAcks); err != nil {
+			err = fmt.Errorf("%w: %w", ErrUnanswered, err)
+		}
 	}
-	return int(w.cutOff.Load())
+	return int(w.cutOff.Load()), err
 }
 
 // everyLane returns the lanes that there are, and those that were.

@@ -123,6 +123,48 @@ func TestAnAttemptThatTheGracePeriodCutsOffDoesNotCount(t *testing.T) {
 	}
 }
 
+// What came of an attempt that ends while NATS is away is in nobody's memory but the
+// replica's: it says so when it stops.
+func TestAStopWithoutNATSSaysThatAttemptsAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	server := startNATS(t)
+	_, js := connect(t, server.url)
+	replicas := []*replica{serve(t, "NATS_URL="+server.url), serve(t, "NATS_URL="+server.url)}
+	var arrivals atomic.Int64
+	let := make(chan struct{})
+	far := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrivals.Add(1); <-let }))
+	t.Cleanup(far.Close)
+	apply(t, server.url, fmt.Sprintf(persistent, far.URL), replicas...)
+	publish(t, js, "order.created", "h", 1)
+	arrived(t, &arrivals, 1)
+
+	server.kill()
+	for _, r := range replicas {
+		eventually(t, "it is not ready", func() error {
+			if _, err := get(r.http + "/readyz"); err == nil {
+				return errors.New("it says that it is ready")
+			}
+			return nil
+		})
+		r.signal(syscall.SIGTERM)
+	}
+	close(let)
+	held := 0 // the event, in the hands of one of them
+	for _, r := range replicas {
+		code, said := r.wait(), strings.Contains(r.log.String(), "some will be made again")
+		if code > 1 || said != (code == 1) {
+			t.Errorf("exit code %d, and it says so: %t: %s", code, said, r.log)
+		}
+		held += code
+	}
+	if held != 1 {
+		t.Errorf("%d replicas say that attempts are made again, want the one that made it", held)
+	}
+	server.start()
+	serve(t, "NATS_URL="+server.url)
+	arrived(t, &arrivals, 2)
+}
+
 func TestASecondSignalStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	server := startNATS(t)
