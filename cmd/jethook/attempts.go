@@ -103,7 +103,7 @@ func (c *attemptsCmd) Run(ctx context.Context, a *app) error {
 			}
 			continue
 		}
-		t.row(precise(r.At), plain(r.Name()), plain(r.EventID), plain(r.EventType), ordinal(r), a.outcome(r), answered(r, shownError), took(r.DurationMS))
+		t.row(precise(r.At), plain(r.Name()), plain(r.EventID), printable(r.EventType, fieldRunes), ordinal(r), a.outcome(r), answered(r, shownError), took(r.DurationMS))
 	}
 	if t.end() == 0 && !c.JSON {
 		fmt.Fprintln(a.Err, "no attempts"+since(f.Since))
@@ -165,7 +165,7 @@ func since(t time.Time) string {
 
 // attemptLine is a record in a line, for those that come one by one.
 func (a *app) attemptLine(r attempt.Record) string {
-	return fmt.Sprintf("%s  %-20s  %-24s  %-18s  #%-3s  %s  %s  %s", precise(r.At), plain(r.Name()), plain(r.EventID), plain(r.EventType),
+	return fmt.Sprintf("%s  %-20s  %-24s  %-18s  #%-3s  %s  %s  %s", precise(r.At), plain(r.Name()), plain(r.EventID), printable(r.EventType, fieldRunes),
 		ordinal(r), a.outcome(r), answered(r, shownError), took(r.DurationMS))
 }
 

@@ -83,12 +83,12 @@ func TestAttempts(t *testing.T) {
 }
 
 // An event's type is whatever NATS lets through as a subject: a terminal gets it
-// escaped.
-func TestTypesAreEscaped(t *testing.T) {
+// escaped, and a line of it the beginning.
+func TestTypesAreEscapedAndCut(t *testing.T) {
 	w := startWorld(t)
 	log, flush := w.log()
 	e := w.published("evt_1", "{}")
-	e.Type = "order.\x1b[31mred\a"
+	e.Type = "order.\x1b[31mred\a." + strings.Repeat("x", 3000)
 	log.Attempt(madeOf(e, "crm", failure))
 	flush()
 	dead := delivery.New(e, "crm")
@@ -96,10 +96,17 @@ func TestTypesAreEscaped(t *testing.T) {
 	w.must(err)
 	_, err = w.js.PublishMsg(w.ctx, m)
 	w.must(err)
-	const escaped = `order.\x1b[31mred\a`
+	const escaped = `order.\x1b[31mred\a.`
 	for _, command := range [][]string{{"attempts"}, {"attempts", "--follow", "--since", "1h", "--limit", "1"}, {"dlq", "list"}} {
 		out, _ := w.run(exitDone, command...) // which fails at control codes
 		contains(t, out, escaped)
+		if strings.Contains(out, strings.Repeat("x", fieldRunes)) {
+			t.Errorf("%v: the type is not cut:\n%s", command, out)
+		}
+	}
+	for _, command := range [][]string{{"attempts", "--json"}, {"dlq", "list", "--json"}, {"dlq", "show", "1"}} {
+		out, _ := w.run(exitDone, command...)
+		contains(t, out, strings.Repeat("x", 3000))
 	}
 }
 

@@ -109,7 +109,7 @@ func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
 			if reason == "" {
 				reason = deadletter.Unreadable
 			}
-			t.row(l.Seq, shortTime(l.DeadAt), plain(reason), plain(l.Name()), plain(l.EventType), plain(l.EventID), l.Attempts, last(l))
+			t.row(l.Seq, shortTime(l.DeadAt), plain(reason), plain(l.Name()), printable(l.EventType, fieldRunes), plain(l.EventID), l.Attempts, last(l))
 		}
 		if t.end() == 0 && !c.JSON {
 			fmt.Fprintln(a.Err, "no dead letters")

@@ -24,7 +24,8 @@ const (
 	bodyRunes      = 200
 	bodyRunesLeast = 20
 
-	// fieldRunes bounds a header's value on a line: a sender may write anything.
+	// fieldRunes bounds a header's value, or an event's type, on a line: a sender
+	// may write anything.
 	fieldRunes = 64
 
 	// compactable is the size up to which a body is tidied before it is cut.

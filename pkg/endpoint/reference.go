@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -14,6 +15,10 @@ const (
 	envReference  = "env:"
 	fileReference = "file:"
 )
+
+// ownVariables are the beginnings of the names of the environment variables that
+// jethook is configured with, and may hold its own passwords and tokens.
+var ownVariables = []string{"JETHOOK_", "NATS_", "OTEL_"}
 
 func isReference(text string) bool {
 	return strings.HasPrefix(text, envReference) || isFileReference(text)
@@ -31,7 +36,7 @@ const maxReferenced = 64 << 10
 func ResolveReference(reference string) (string, error) {
 	if name, ok := strings.CutPrefix(reference, envReference); ok {
 		// Whoever writes a file of endpoints would have our own secrets sent to them.
-		if strings.HasPrefix(name, "JETHOOK_") || strings.HasPrefix(name, "NATS_") {
+		if slices.ContainsFunc(ownVariables, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			return "", fmt.Errorf("refers to the environment variable %s, which is jethook's own", quote(name))
 		}
 		value, set := os.LookupEnv(name)

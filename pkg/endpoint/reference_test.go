@@ -77,6 +77,9 @@ func TestReferencesAreResolved(t *testing.T) {
 func TestReferencesThatLeadNowhere(t *testing.T) {
 	t.Setenv("REFERENCE_EMPTY", "")
 	t.Setenv("REFERENCE_BAD", "CANARY")
+	for _, own := range []string{"JETHOOK_MASTER_KEYS", "NATS_PASSWORD", "OTEL_EXPORTER_OTLP_HEADERS"} {
+		t.Setenv(own, testSecret)
+	}
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -86,6 +89,9 @@ func TestReferencesThatLeadNowhere(t *testing.T) {
 		"env:REFERENCE_NONE":              {`the environment variable "REFERENCE_NONE", which is not set`},
 		"env:REFERENCE_EMPTY":             {`"REFERENCE_EMPTY", which is not set`},
 		"env:":                            {`the environment variable "", which is not set`},
+		"env:JETHOOK_MASTER_KEYS":         {`"JETHOOK_MASTER_KEYS", which is jethook's own`},
+		"env:NATS_PASSWORD":               {`"NATS_PASSWORD", which is jethook's own`},
+		"env:OTEL_EXPORTER_OTLP_HEADERS":  {`"OTEL_EXPORTER_OTLP_HEADERS", which is jethook's own`},
 		"env:REFERENCE_BAD":               {"a key must begin with whsec_"},
 		"file:" + dir + "/none":           {`the file "` + dir + `/none", which cannot be read: no such file`},
 		"file:" + dir:                     {"must be a regular file of at most 65536 bytes"},

@@ -3,6 +3,7 @@
 package natsconn
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -46,23 +47,18 @@ func Connect(o Options, name string, log zerolog.Logger) (*nats.Conn, error) {
 		return nil, err
 	}
 	options = append(options, Durable(name, log)...)
-	server := o.URL
-	if server == "" {
-		server = nats.DefaultURL
-	}
+	server := cmp.Or(o.URL, nats.DefaultURL)
 	if err := check(server); err != nil {
 		return nil, err
 	}
-	where := redact(server)
 	var nc *nats.Conn
 	if o.URL == "" && o.Context != "" {
-		where = "context " + o.Context
 		nc, _, err = natscontext.Connect(o.Context, options...)
 	} else {
 		nc, err = nats.Connect(server, options...)
 	}
 	if err != nil {
-		return nil, explain(where, err)
+		return nil, o.explain(err)
 	}
 	return nc, nil
 }
@@ -144,7 +140,12 @@ func (o Options) options() ([]nats.Option, error) {
 	return options, nil
 }
 
-func explain(server string, err error) error {
+func (o Options) explain(err error) error {
+	place, server := "NATS_URL", redact(cmp.Or(o.URL, nats.DefaultURL))
+	if o.URL == "" && o.Context != "" {
+		place = "context " + o.Context
+		server = place
+	}
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
 		return fmt.Errorf("cannot reach NATS at %s: start `jethook serve` or nats-server, or set NATS_URL or NATS_CONTEXT (%w)", server, err)
@@ -152,7 +153,7 @@ func explain(server string, err error) error {
 		return fmt.Errorf("NATS at %s refuses these credentials: set NATS_CREDS, NATS_NKEY, NATS_USER and NATS_PASSWORD, or NATS_TOKEN (%w)", server, err)
 	}
 	if _, ok := errors.AsType[*url.Error](err); ok { // its text quotes the password
-		return unreadable(server)
+		return unreadable(place)
 	}
 	return fmt.Errorf("connect to NATS at %s: %w", server, err)
 }

@@ -149,8 +149,12 @@ func TestBadOptions(t *testing.T) {
 		o     Options
 		parts []string
 	}{
-		{Options{URL: "nats://u:can%ary@127.0.0.1:4222"}, []string{"address of NATS", "***@127.0.0.1:4222", "percent-encoded"}},
-		{Options{URL: "nats://u:canary@127.0.0.1:port"}, []string{"address of NATS", "***@127.0.0.1:port"}},
+		{Options{URL: "nats://u:can%ary@127.0.0.1:4222"}, []string{"address of NATS in NATS_URL", "percent-encoded"}},
+		{Options{URL: "nats://u:canary@127.0.0.1:port"}, []string{"address of NATS"}},
+		{Options{URL: open + ",://canary"}, []string{"address of NATS"}},
+		{Options{URL: "nats://u@127.0.0.1:4222,nats://u:canary"}, []string{"address of NATS"}},
+		{Options{URL: "u:canary"}, []string{"address of NATS"}},
+		{Options{URL: "nuts://u:[canary"}, []string{"address of NATS"}},
 		{Options{URL: "nats://u:can canary@[::1"}, []string{"address of NATS"}},
 		{Options{URL: open, Cert: "f"}, []string{"NATS_CERT", "NATS_KEY"}},
 		{Options{URL: open, Key: "f"}, []string{"NATS_CERT", "NATS_KEY"}},
@@ -186,7 +190,7 @@ func TestContext(t *testing.T) {
 	}
 	refused(t, Options{Context: "wrong"}, nil, "context wrong", "refuses these credentials")
 	refused(t, Options{Context: "broken"}, nil, "context broken")
-	refused(t, Options{Context: "badurl"}, nil, "context badurl")
+	refused(t, Options{Context: "badurl"}, nil, "address of NATS in context badurl")
 	refused(t, Options{Context: "other"}, nil, "context other")
 }
 

@@ -47,12 +47,14 @@ func check(servers string) error {
 		credentials := rest[:max(strings.LastIndex(rest, "@"), 0)]
 		u, err := url.Parse(scheme + rest)
 		if err != nil || strings.ContainsAny(credentials, "/?#") || strings.Contains(u.Hostname(), ":") && !strings.Contains(u.Host, "[") {
-			return unreadable(servers)
+			return unreadable("NATS_URL")
 		}
 	}
 	return nil
 }
 
-func unreadable(servers string) error {
-	return fmt.Errorf("cannot read the address of NATS, %s: it must be like nats://127.0.0.1:4222, with what is special in a password percent-encoded", redact(servers))
+// unreadable is the error of an address that is not shown: where it is written in
+// another way than it is meant, nobody knows which part of it is the password.
+func unreadable(place string) error {
+	return fmt.Errorf("cannot read the address of NATS in %s: it must be like nats://127.0.0.1:4222, with what is special in a password percent-encoded", place)
 }

@@ -30,7 +30,7 @@ func FuzzRedact(f *testing.F) {
 		if shown := redact(servers); strings.Contains(shown, mark) {
 			t.Fatalf("redact(%q) = %q", servers, shown)
 		}
-		err := explain(redact(servers), &url.Error{Op: "parse", URL: servers, Err: errors.New("net/url: invalid userinfo")})
+		err := Options{URL: servers}.explain(&url.Error{Op: "parse", URL: servers, Err: errors.New("net/url: invalid userinfo")})
 		if strings.Contains(err.Error(), mark) {
 			t.Fatalf("explain: %v", err)
 		}

@@ -154,7 +154,7 @@ func echoes() map[string]func(*http.Request) (egress.Response, error) {
 			if token(r) {
 				return granted()
 			}
-			return egress.Response{Status: 401, Body: dump(r)}, nil
+			return egress.Response{Status: 401, Body: dump(r), Header: http.Header{"X-Request-Id": {string(dump(r))}, "Location": {"https://example.com/" + string(dump(r))}}}, nil
 		},
 		"receiver repeats late": func(r *http.Request) (egress.Response, error) {
 			if token(r) {

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
-
-	"jethook/pkg/egress"
 )
 
 // Whatever a receiver answers becomes one short line that a terminal shows as it
@@ -17,7 +15,7 @@ func FuzzDescribe(f *testing.F) {
 	f.Add(999, []byte(strings.Repeat("é", 1000)))
 	f.Add(400, []byte{})
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		text := describe(egress.Response{Status: status, Body: body})
+		text := describe(status, string(body))
 		if len(text) > maxError+len("…") || !utf8.ValidString(text) {
 			t.Fatalf("%d bytes: %q", len(text), text)
 		}

@@ -6,11 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// mostHeaders and mostHeader bound what is shown of headers: how many, and how
-// many bytes of a value.
+// mostHeaders, mostHeader and mostBody bound what is shown of headers and bodies:
+// how many, how many bytes of a value, and of a body.
 const (
 	mostHeaders = 64
 	mostHeader  = 200
+	mostBody    = 4 * maxError
 )
 
 // shownRequest returns what may be shown of a request's headers: values that are
@@ -32,8 +33,9 @@ func shownRequest(h http.Header) map[string]string {
 }
 
 // shownResponse returns what may be shown of an answer's headers: what helps to
-// find it in the receiver's own logs, or says what to do next.
-func shownResponse(h http.Header) (shown map[string]string) {
+// find it in the receiver's own logs, or says what to do next, without the
+// credentials that were sent.
+func shownResponse(h http.Header, sent credentials) (shown map[string]string) {
 	for name, values := range h {
 		if len(values) == 0 || !isShown(name) {
 			continue
@@ -42,17 +44,18 @@ func shownResponse(h http.Header) (shown map[string]string) {
 		if name == "Location" { // without the query, which may hold anything
 			value, _, _ = strings.Cut(value, "?")
 		}
+		more := ""
 		if len(value) > mostHeader {
 			end := mostHeader
 			for end > 0 && !utf8.RuneStart(value[end]) {
 				end--
 			}
-			value = value[:end] + "…"
+			value, more = value[:end], "…"
 		}
 		if shown == nil {
 			shown = make(map[string]string)
 		}
-		shown[strings.ToLower(name)] = value
+		shown[strings.ToLower(name)] = sent.strike(value) + more
 	}
 	return shown
 }

@@ -16,7 +16,7 @@ func TestShownHeaders(t *testing.T) {
 		t.Errorf("of the request: %v", request)
 	}
 	response := shownResponse(http.Header{"Retry-After": {"120"}, "Location": {"https://example.com/a?token=hush"}, "Set-Cookie": {"hush"},
-		"Server": {strings.Repeat("é", 150)}, "Via": nil})
+		"Server": {strings.Repeat("é", 150)}, "Via": nil}, nil)
 	want := map[string]string{"retry-after": "120", "location": "https://example.com/a", "server": strings.Repeat("é", 100) + "…"}
 	if !maps.Equal(response, want) {
 		t.Errorf("of the response: %v", response)

@@ -61,8 +61,9 @@ func (s *Sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint
 	res := x.answer
 	r := delivery.Result{At: start, Duration: time.Since(start), Status: res.Status, Parts: delivery.Parts(res.Timing)}
 	// Receivers like to repeat what they refuse, and answers are shown and stored.
-	strike(&res, of, x.authorization)
-	r.Response, r.Body = shownResponse(res.Header), excerpt(res.Body)
+	sent := sentCredentials(of, x.authorization)
+	body := sent.strike(string(res.Body[:min(len(res.Body), mostBody)]))
+	r.Response, r.Body = shownResponse(res.Header, sent), excerpt(body)
 	if err != nil || r.Status < 200 || r.Status > 299 { // nobody asks how a request was that did well
 		r.Request = shownRequest(x.sent)
 	}
@@ -71,7 +72,7 @@ func (s *Sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint
 		return r
 	}
 	if r.Status < 200 || r.Status > 299 {
-		r.Error = describe(res)
+		r.Error = describe(res.Status, body)
 		r.RetryAfter, _ = retry.RetryAfter(res.Header.Get("Retry-After"), res.Header.Get("Date"), start.Add(r.Duration))
 	}
 	switch strings.ToLower(strings.TrimSpace(res.Header.Get(headerDelivery))) {
