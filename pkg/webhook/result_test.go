@@ -75,6 +75,22 @@ func TestResponseHeaders(t *testing.T) {
 	}
 }
 
+// What an answer asks for is obeyed where the request said the same words: they are
+// struck out of what is shown, and of nothing else.
+func TestResponseHeadersThatRepeatTheRequest(t *testing.T) {
+	for _, asks := range []string{"disable", "abort-message"} {
+		answer := egress.Response{Status: 503, Header: http.Header{"Webhook-Delivery": {asks}, "Retry-After": {"100000"}}}
+		s := NewSender(clientFunc(func(*http.Request) (egress.Response, error) { return answer, nil }), "test")
+		r := s.Attempt(t.Context(), given(), newEndpoint(t, "https://example.com/?a="+asks+"&b=100000"))
+		if r.Disable != (asks == "disable") || r.Abort != (asks == "abort-message") || r.RetryAfter != 100000*time.Second {
+			t.Errorf("%s: disable %t, abort %t, retry after %s", asks, r.Disable, r.Abort, r.RetryAfter)
+		}
+		if r.Response["webhook-delivery"] != "***" {
+			t.Errorf("%s is shown as %q", asks, r.Response["webhook-delivery"])
+		}
+	}
+}
+
 // Every failure of the client is a fault of the delivery, and says so in words.
 func TestFaults(t *testing.T) {
 	for failure, want := range map[egress.Failure]delivery.Fault{
