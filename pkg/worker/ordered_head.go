@@ -86,12 +86,12 @@ func (h *head) step(ctx context.Context) (over bool) {
 		return false
 	case ep == nil || !ep.Ordered || h.consumerOf(ep) != h.current:
 		return h.release() // the era may end before it, by this replica or another
+	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
+		return h.done()
 	case h.m.seq < ep.OrderedFrom:
 		// From before the endpoint was made ordered anew, without anybody seeing
 		// that it was not for a while.
 		return h.settled(ctx, h.handOver(ep))
-	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
-		return h.done()
 	case h.d.Expired(terms(ep), now):
 		return h.settled(ctx, h.bury(ep, delivery.Expired))
 	case h.m.handed >= h.counted+poisonous:
