@@ -47,7 +47,7 @@ func (o *inOrder) see(ctx context.Context, m *message) {
 		return
 	}
 	if !h.recall(ctx) {
-		h.release()
+		o.w.handBack(m)
 		return
 	}
 	for over := false; !over; {
@@ -94,14 +94,13 @@ func (h *head) step(ctx context.Context) (over bool) {
 		return h.settled(ctx, h.handOver(ep))
 	case h.d.Expired(terms(ep), now):
 		return h.settled(ctx, h.bury(ep, delivery.Expired))
-	case h.m.handed >= h.counted+poisonous:
-		return h.settled(ctx, h.bury(ep, delivery.Poison))
 	case h.disable:
 		h.disableNow(ctx, ep)
 		return false
-	}
-	if h.blocked(ctx, ep, now) {
+	case h.blocked(ctx, ep, now):
 		return false
+	case h.m.handed >= h.counted+poisonous:
+		return h.settled(ctx, h.bury(ep, delivery.Poison))
 	}
 	return h.pass(ctx, ep, now)
 }
@@ -113,6 +112,7 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 	_, unavailable := ep.Unavailable()
 	switch {
 	case unavailable, h.disabled == ep: // this replica has not heard of it yet
+		h.idle()
 		h.wait(ctx, expiry)
 	case h.d.State.Dead != "":
 		// Somebody enabled the endpoint: this asks for another try.
@@ -120,6 +120,7 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 		h.asked = true
 		return false
 	case now.Before(h.d.State.Due):
+		h.idle()
 		h.wait(ctx, earlier(h.d.State.Due, expiry))
 	default:
 		return false
@@ -180,11 +181,22 @@ func (h *head) knock(ctx context.Context, ep *endpoint.Endpoint, o gate.Opened) 
 	case !now.Before(down):
 		return h.fail(ctx, ep, delivery.EndpointDown)
 	case now.Before(due):
+		if o.Prober == "" { // who holds a lease may have died of this event
+			h.idle()
+		}
 		// Others may probe it with a replay, so look now and then.
 		h.wait(ctx, earlier(now.Add(tendEvery), earlier(due, down)))
 		return false
 	}
 	return h.probe(ctx, ep)
+}
+
+// idle notes, if need be, that the event only waits, so that replicas that die
+// meanwhile do not make it look like poison.
+func (h *head) idle() {
+	if h.m.handed >= h.counted+poisonous/2 && h.w.attempts.Err() == nil {
+		h.save()
+	}
 }
 
 // wait waits until a time, or until the endpoints change, or ctx ends.
@@ -231,11 +243,9 @@ func (h *head) done() bool {
 	return true
 }
 
-// release hands the event back, for whoever ranks first now.
+// release hands the event back as it is known, for whoever ranks first now.
 func (h *head) release() bool {
-	if h.m.handed >= h.counted+poisonous/2 && h.w.attempts.Err() == nil {
-		h.save() // it only waited, which must not look like poison
-	}
+	h.idle()
 	h.w.handBack(h.m)
 	return true
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -326,27 +327,17 @@ func TestOrderedPoison(t *testing.T) {
 	r := w.run(4, time.Second)
 	w.inHand(r)
 	r.stop()
-	kill := func(times int) {
-		t.Helper()
-		js, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
-		w.must(err)
-		for range times {
-			m, err := js.Next(jetstream.FetchMaxWait(5 * time.Second))
-			w.must(err)
-			w.must(m.Nak())
-		}
-	}
-	kill(12)
+	w.kill(12)
 	r = w.run(4, time.Second)
 	w.inHand(r)
 	r.stop()
-	kill(12)
+	w.kill(12)
 	w.endpoint("crm", inOrderOf)
 	w.answer(hang(nil))
 	r = w.run(4, time.Millisecond)
 	w.expect("evt_0", 1)
 	r.stop()
-	kill(20)
+	w.kill(20)
 	w.answer(status(200))
 	w.run(4, time.Second)
 	w.expect("evt_1", 1)
@@ -354,4 +345,99 @@ func TestOrderedPoison(t *testing.T) {
 		t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
 	}
 	w.drained()
+}
+
+// kill leaves what replicas do that die with the ordered endpoint's event in hand.
+func (w *world) kill(times int) {
+	w.Helper()
+	js, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
+	w.must(err)
+	for range times {
+		m, err := js.Next(jetstream.FetchMaxWait(30 * time.Second))
+		w.must(err)
+		w.must(m.Nak())
+	}
+}
+
+// However many replicas die while an event waits for its endpoint, none of which
+// could hand it back, it did not kill them.
+func TestOrderedThatWaitedIsNoPoison(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		begin, end func(*world)
+		deaths     int
+	}{
+		"paused": {
+			func(w *world) { w.endpoint("crm", inOrderOf, whilePaused) },
+			func(w *world) { w.endpoint("crm", inOrderOf) }, poisonous + 5,
+		},
+		"behind a gate": {
+			func(w *world) {
+				w.endpoint("crm", inOrderOf, window(time.Hour))
+				now := time.Now()
+				w.must(w.gates(w.js).Open(w.ctx, "acme/crm", gate.Opened{Why: "test", Since: now, FailingSince: now, NextProbe: now.Add(time.Hour)}))
+			},
+			func(w *world) { w.must(w.gates(w.js).Close(w.ctx, "acme/crm")) }, poisonous - 5,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			c.begin(w)
+			w.publishMany("order.created", "evt_", 2)
+			r := w.run(4, time.Second)
+			w.inHand(r)
+			r.stop()
+			for range 2 {
+				w.kill(c.deaths)
+				nc, js := w.connect(w.server.ClientURL())
+				r := w.runOn(js, 4, time.Millisecond, orderedAckWait(time.Second))
+				w.inHand(r)
+				handed := strconv.FormatUint(r.ordered.inHand()[0].handed, 10)
+				w.until("it is noted that it waits", func() bool {
+					return w.states("crm") == 1 && w.stored(w.names.OrderedState("acme", "crm")).Header.Get(handedHeader) == handed
+				})
+				nc.Close()
+				r.stop()
+			}
+			w.run(4, time.Second, orderedAckWait(time.Second))
+			c.end(w)
+			w.expect("evt_0", 1)
+			w.expect("evt_1", 1)
+			w.drained()
+		})
+	}
+}
+
+// A replica that is stopped before it has read what is known of an event leaves
+// that alone.
+func TestOrderedStateThatWasNotReadStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, every(time.Hour, 5))
+	w.answer(status(408))
+	r := w.run(4, time.Second)
+	w.publish("order.created", "evt_0", "{}")
+	w.expect("evt_0", 1)
+	w.until("the state is stored", func() bool { return w.states("crm") == 1 })
+	r.stop()
+	before := w.stored(w.names.OrderedState("acme", "crm")).Sequence
+	w.kill(poisonous / 2)
+	o := w.options()
+	o.Gates = w.gates(w.js)
+	late := New(o)
+	s := &inOrder{w: late, all: late.ordered, name: "acme/crm", tenant: "acme", id: "crm", log: o.Logger}
+	ep := s.endpoint()
+	eras, err := s.find(w.ctx, ep)
+	w.must(err)
+	s.take(eras, ep)
+	late.fetchFor = 30 * time.Second
+	m, err := s.fetch()
+	w.must(err)
+	stopped, stop := context.WithCancel(w.ctx)
+	stop()
+	s.see(stopped, m)
+	if after := w.stored(w.names.OrderedState("acme", "crm")).Sequence; after != before {
+		t.Errorf("message %d is the state, want %d", after, before)
+	}
 }
