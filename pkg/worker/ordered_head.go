@@ -21,9 +21,10 @@ type head struct {
 	changed <-chan struct{}
 	ticket  ticket // for its first attempt
 
-	// disable says that the endpoint is still to be disabled because of this
-	// event, disabled what it was when it had been.
-	disable  bool
+	// failed is since when the endpoint was available when the event failed for
+	// good. For as long as it still is since then, it is to be disabled because of
+	// the event. disabled is what the endpoint was when that had been done.
+	failed   time.Time
 	disabled *endpoint.Endpoint
 
 	// asked says that somebody enabled the endpoint, and nothing was attempted since.
@@ -94,9 +95,6 @@ func (h *head) step(ctx context.Context) (over bool) {
 		return h.settled(ctx, h.handOver(ep))
 	case h.d.Expired(terms(ep), now):
 		return h.settled(ctx, h.bury(ep, delivery.Expired))
-	case h.disable:
-		h.disableNow(ctx, ep)
-		return false
 	case h.blocked(ctx, ep, now):
 		return false
 	case h.m.handed >= h.counted+poisonous:
@@ -114,6 +112,8 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 	case unavailable, h.disabled == ep: // this replica has not heard of it yet
 		h.idle()
 		h.wait(ctx, expiry)
+	case h.d.State.Dead != "" && h.failed.Equal(ep.AvailableSince):
+		h.disableNow(ctx, ep)
 	case h.d.State.Dead != "":
 		// Somebody enabled the endpoint: this asks for another try.
 		h.anew(now)
@@ -132,7 +132,6 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 func (h *head) anew(now time.Time) {
 	s := h.d.State
 	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), First: now.UTC(), Replay: s.Replay, Trace: s.Trace, History: s.History}
-	h.disabled = nil
 }
 
 // pass attempts the event when the endpoint's gate lets it through.

@@ -218,7 +218,7 @@ func TestOrderedEnabledBehindAGate(t *testing.T) {
 		w.inHand(r)
 		enabled := time.Now()
 		w.answer(status([]int{503, 200}[i]))
-		w.endpoint("crm", inOrderOf, shortWindow)
+		w.endpoint("crm", inOrderOf, shortWindow, availableSince(enabled))
 		if c := w.expect("evt_0", 1); c.state.First.Before(enabled) {
 			t.Errorf("its round began at %s, and the endpoint was enabled at %s", c.state.First, enabled)
 		}
