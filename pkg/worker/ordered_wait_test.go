@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/delivery"
@@ -439,5 +440,51 @@ func TestOrderedStateThatWasNotReadStays(t *testing.T) {
 	s.see(stopped, m)
 	if after := w.stored(w.names.OrderedState("acme", "crm")).Sequence; after != before {
 		t.Errorf("message %d is the state, want %d", after, before)
+	}
+}
+
+// What lies where an event's state should be and is none, as the server's answer to
+// a publish that names that subject for it, is passed over, and removed with the event.
+func TestOrderedStateThatIsNone(t *testing.T) {
+	t.Parallel()
+	store := func(header, body string) func(*world, string) {
+		return func(w *world, subject string) {
+			m := nats.NewMsg(subject)
+			m.Header.Set(delivery.Header, header)
+			m.Data = []byte(body)
+			_, err := w.js.PublishMsg(w.ctx, m)
+			w.must(err)
+		}
+	}
+	for name, junk := range map[string]func(w *world, subject string){
+		"the server's answer": func(w *world, subject string) {
+			m := nats.NewMsg("webhooks.events.other.order.created")
+			m.Reply = subject
+			w.must(w.nc.PublishMsg(m))
+			w.until("the answer is stored", func() bool { return w.states("crm") == 1 })
+		},
+		"no state":    store("{", ""),
+		"another's":   store(`{"event_id":"x","event_seq":1,"event_time":"2026-01-02T03:04:05Z","origin":"e1","attempts":7,"dead":"rejected"}`, ""),
+		"a long body": store("null", strings.Repeat("x", 1<<20-1<<10)),
+		"what is beside": func(w *world, subject string) {
+			store("{", "")(w, subject+".x")
+			store("{", "")(w, strings.TrimSuffix(subject, ".state"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm", inOrderOf, every(time.Millisecond, 3))
+			w.answer(func(_ context.Context, c call) delivery.Result {
+				return delivery.Result{Status: []int{408, 408, 200}[c.number-1]}
+			})
+			junk(w, w.names.OrderedState("acme", "crm"))
+			w.publish("order.created", "evt_0", "{}")
+			w.run(4, time.Second)
+			for n := range 3 {
+				w.expect("evt_0", n+1)
+			}
+			w.drained()
+		})
 	}
 }
