@@ -1,23 +1,51 @@
 package endpoint
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 // available reports whether the document lets attempts be made.
 func (d Document) available() bool { return !d.Paused && d.Disabled == nil }
 
 // date writes down when the endpoint was paused and since when it is available
 // again, by what was stored before. What the document itself says of that does not
-// count: these are facts, and nobody's wish.
-func (d *Document) date(before Document, now time.Time) {
-	now = now.UTC()
-	d.PausedAt, d.AvailableSince = before.PausedAt, before.AvailableSince
-	switch {
-	case !d.Paused:
-		d.PausedAt = time.Time{}
-	case !before.Paused:
-		d.PausedAt = now
+// count: these are facts, and nobody's wish. Nor does the clock of who changes the
+// endpoint: an operator's, minutes off, would change what time deliveries have left.
+func (s *Store) date(ctx context.Context, before Document, next *Document) error {
+	next.PausedAt, next.AvailableSince = before.PausedAt, before.AvailableSince
+	if !next.Paused {
+		next.PausedAt = time.Time{}
 	}
-	if d.available() && !before.available() {
-		d.AvailableSince = now
+	paused, resumed := next.Paused && !before.Paused, next.available() && !before.available()
+	if !paused && !resumed {
+		return nil
 	}
+	info, err := bucketInfo(ctx, s.kv)
+	if err != nil {
+		return fmt.Errorf("ask NATS for the time: %w", err)
+	}
+	if paused {
+		next.PausedAt = info.TimeStamp
+	}
+	if resumed {
+		next.AvailableSince = info.TimeStamp
+	}
+	return nil
+}
+
+// bucketInfo returns what the server says of a bucket's stream.
+func bucketInfo(ctx context.Context, kv jetstream.KeyValue) (*jetstream.StreamInfo, error) {
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return nil, fmt.Errorf("bucket status of type %T has no stream info", status)
+	}
+	return bucket.StreamInfo(), nil
 }

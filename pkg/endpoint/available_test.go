@@ -1,8 +1,11 @@
 package endpoint
 
 import (
+	"context"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // update changes testDocument's endpoint and returns what is stored.
@@ -57,6 +60,37 @@ func TestPausingAndResumingIsDated(t *testing.T) {
 	step("resumed by a file", applied(false), false, true)
 	if again := apply(t, s, d); again.Result != Unchanged {
 		t.Errorf("the same file again: %s", again.Result)
+	}
+}
+
+// ahead is a bucket of a server whose clock is, as seen from here.
+type ahead struct {
+	jetstream.KeyValue
+	by time.Duration
+}
+
+func (a ahead) Status(ctx context.Context) (jetstream.KeyValueStatus, error) {
+	status, err := a.KeyValue.Status(ctx)
+	if bucket, ok := status.(*jetstream.KeyValueBucketStatus); ok {
+		info := bucket.StreamInfo()
+		info.TimeStamp = info.TimeStamp.Add(a.by)
+	}
+	return status, err
+}
+
+// The clock of an operator is nobody's: what is written down is by the server's.
+func TestPausingAndResumingIsDatedByTheServer(t *testing.T) {
+	kv := newBucket(t)
+	for _, by := range []time.Duration{-time.Hour, time.Hour} {
+		s := NewStore(ahead{kv, by})
+		apply(t, s, testDocument())
+		dated := func(at time.Time) bool { return time.Until(at.Add(-by)).Abs() < 10*time.Minute }
+		if got := update(t, s, func(d *Document) { d.Paused = true }); !dated(got.PausedAt) {
+			t.Errorf("%s ahead: paused at %s", by, got.PausedAt)
+		}
+		if got := update(t, s, func(d *Document) { d.Paused = false }); !dated(got.AvailableSince) {
+			t.Errorf("%s ahead: available since %s", by, got.AvailableSince)
+		}
 	}
 }
 

@@ -200,7 +200,9 @@ func newSecret(signing Signing) secret.Secret {
 // write stores a document over the one that was read, dated. It never stores what
 // the registry would call broken, and does not touch what is the same already.
 func (s *Store) write(ctx context.Context, current stored, next *Document) (Applied, error) {
-	next.date(current.document, time.Now())
+	if err := s.date(ctx, current.document, next); err != nil {
+		return Applied{}, fmt.Errorf("store endpoint %s: %w", next.Name(), err)
+	}
 	applied := Applied{Name: next.Name(), Result: Unchanged, Revision: current.revision}
 	if err := next.Validate(Rules{AllowHTTP: true}); err != nil {
 		return Applied{}, fmt.Errorf("store endpoint %s: %w", next.Name(), err)

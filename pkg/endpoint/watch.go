@@ -75,15 +75,10 @@ type bucketState struct {
 func (r *Registry) state(ctx context.Context) (bucketState, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	status, err := r.kv.Status(ctx)
+	info, err := bucketInfo(ctx, r.kv)
 	if err != nil {
 		return bucketState{}, err
 	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return bucketState{}, fmt.Errorf("bucket status of type %T has no stream info", status)
-	}
-	info := bucket.StreamInfo()
 	return bucketState{created: info.Created, revision: info.State.LastSeq}, nil
 }
 

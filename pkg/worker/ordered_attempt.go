@@ -64,9 +64,8 @@ func (h *head) fail(ctx context.Context, ep *endpoint.Endpoint, reason delivery.
 	if ep.OnFailure == endpoint.OnFailureSkip || reason == delivery.Expired {
 		return h.settled(ctx, h.bury(ep, reason))
 	}
-	h.d.State.Dead, h.d.State.Due = reason, time.Time{}
+	h.d.State.Dead, h.d.State.Due, h.failed = reason, time.Time{}, ep.AvailableSince
 	h.save() // before the endpoint is disabled: that somebody enabled it must mean this event
-	h.disable = true
 	return false
 }
 
@@ -78,7 +77,7 @@ func (h *head) disableNow(ctx context.Context, ep *endpoint.Endpoint) {
 		h.again.wait(ctx, h.log, err, "cannot disable an ordered endpoint, trying until it is")
 		return
 	}
-	h.disable, h.disabled = false, ep
+	h.disabled = ep
 	// Not why in words, which quote what the receiver answered.
 	h.log.Warn().Str("event_id", h.d.Event.ID).Str("reason", string(h.d.State.Dead)).Int("attempts", h.d.State.Attempts).
 		Msg("ordered endpoint disabled: its event could not be delivered and holds those behind it")

@@ -91,7 +91,7 @@ func (o *inOrder) dispose(ctx context.Context, m *message) {
 		return
 	}
 	h.wait(ctx, time.Now().Add(tendEvery)) // it will hardly go better at once
-	h.release()
+	o.w.handBack(m)
 }
 
 // goes reports whether the event is stored where it goes.

@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/notify"
 	"jethook/streams"
 )
 
@@ -133,6 +136,35 @@ func TestOrderedAnewUnseen(t *testing.T) {
 	if f := w.state(w.names.Deliveries()); f.LastSeq != 2 {
 		t.Errorf("%d deliveries were stored, want the first two", f.LastSeq)
 	}
+	w.quiet()
+}
+
+// Of those, it gets what it wanted: a consumer of patterns that cross hands out
+// whatever its tenant has.
+func TestOrderedAnewUnseenOfCrossingPatterns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	crossing := func(d *endpoint.Document) { d.Events = []string{"order.*.eu", "order.paid.*", "jethook.>"} }
+	w.endpoint("crm", inOrderOf, crossing, whilePaused)
+	r := w.run(4, time.Second)
+	w.publish("order.paid.eu", "evt_0", "body")
+	w.inHand(r)
+	w.publish("salary.paid", "evt_1", "body")
+	about := nats.NewMsg("webhooks.events.acme.jethook.endpoint.failing")
+	about.Header.Set(notify.About, "crm")
+	_, err := w.js.PublishMsg(w.ctx, about)
+	w.must(err)
+	w.publish("order.new.eu", "evt_3", "body")
+	r.stop()
+	w.endpoint("crm", crossing, func(d *endpoint.Document) { d.Ordered, d.OrderedFrom = true, 5 })
+	w.run(4, time.Second)
+	got := []string{w.next().event, w.next().event}
+	slices.Sort(got)
+	if want := []string{"evt_0", "evt_3"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	w.drained()
+	w.settled()
 	w.quiet()
 }
 

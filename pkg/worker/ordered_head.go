@@ -21,9 +21,10 @@ type head struct {
 	changed <-chan struct{}
 	ticket  ticket // for its first attempt
 
-	// disable says that the endpoint is still to be disabled because of this
-	// event, disabled what it was when it had been.
-	disable  bool
+	// failed is since when the endpoint was available when the event failed for
+	// good. For as long as it still is since then, it is to be disabled because of
+	// the event. disabled is what the endpoint was when that had been done.
+	failed   time.Time
 	disabled *endpoint.Endpoint
 
 	// asked says that somebody enabled the endpoint, and nothing was attempted since.
@@ -47,7 +48,7 @@ func (o *inOrder) see(ctx context.Context, m *message) {
 		return
 	}
 	if !h.recall(ctx) {
-		h.release()
+		o.w.handBack(m)
 		return
 	}
 	for over := false; !over; {
@@ -86,22 +87,18 @@ func (h *head) step(ctx context.Context) (over bool) {
 		return false
 	case ep == nil || !ep.Ordered || h.consumerOf(ep) != h.current:
 		return h.release() // the era may end before it, by this replica or another
+	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
+		return h.done()
 	case h.m.seq < ep.OrderedFrom:
 		// From before the endpoint was made ordered anew, without anybody seeing
 		// that it was not for a while.
 		return h.settled(ctx, h.handOver(ep))
-	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
-		return h.done()
 	case h.d.Expired(terms(ep), now):
 		return h.settled(ctx, h.bury(ep, delivery.Expired))
+	case h.blocked(ctx, ep, now):
+		return false
 	case h.m.handed >= h.counted+poisonous:
 		return h.settled(ctx, h.bury(ep, delivery.Poison))
-	case h.disable:
-		h.disableNow(ctx, ep)
-		return false
-	}
-	if h.blocked(ctx, ep, now) {
-		return false
 	}
 	return h.pass(ctx, ep, now)
 }
@@ -113,13 +110,17 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 	_, unavailable := ep.Unavailable()
 	switch {
 	case unavailable, h.disabled == ep: // this replica has not heard of it yet
+		h.idle()
 		h.wait(ctx, expiry)
+	case h.d.State.Dead != "" && h.failed.Equal(ep.AvailableSince):
+		h.disableNow(ctx, ep)
 	case h.d.State.Dead != "":
 		// Somebody enabled the endpoint: this asks for another try.
 		h.anew(now)
 		h.asked = true
 		return false
 	case now.Before(h.d.State.Due):
+		h.idle()
 		h.wait(ctx, earlier(h.d.State.Due, expiry))
 	default:
 		return false
@@ -131,7 +132,6 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 func (h *head) anew(now time.Time) {
 	s := h.d.State
 	h.d.State = delivery.State{Origin: s.Origin, Since: now.UTC(), First: now.UTC(), Replay: s.Replay, Trace: s.Trace, History: s.History}
-	h.disabled = nil
 }
 
 // pass attempts the event when the endpoint's gate lets it through.
@@ -180,11 +180,22 @@ func (h *head) knock(ctx context.Context, ep *endpoint.Endpoint, o gate.Opened) 
 	case !now.Before(down):
 		return h.fail(ctx, ep, delivery.EndpointDown)
 	case now.Before(due):
+		if o.Prober == "" { // who holds a lease may have died of this event
+			h.idle()
+		}
 		// Others may probe it with a replay, so look now and then.
 		h.wait(ctx, earlier(now.Add(tendEvery), earlier(due, down)))
 		return false
 	}
 	return h.probe(ctx, ep)
+}
+
+// idle notes, if need be, that the event only waits, so that replicas that die
+// meanwhile do not make it look like poison.
+func (h *head) idle() {
+	if h.m.handed >= h.counted+poisonous/2 && h.w.attempts.Err() == nil {
+		h.save()
+	}
 }
 
 // wait waits until a time, or until the endpoints change, or ctx ends.
@@ -231,11 +242,9 @@ func (h *head) done() bool {
 	return true
 }
 
-// release hands the event back, for whoever ranks first now.
+// release hands the event back as it is known, for whoever ranks first now.
 func (h *head) release() bool {
-	if h.m.handed >= h.counted+poisonous/2 && h.w.attempts.Err() == nil {
-		h.save() // it only waited, which must not look like poison
-	}
+	h.idle()
 	h.w.handBack(h.m)
 	return true
 }

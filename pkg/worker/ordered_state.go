@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,9 +14,14 @@ import (
 	"jethook/streams"
 )
 
-// handedHeader says, beside a stored state, how often the event had been handed
-// out by then.
-const handedHeader = "Jethook-Handed"
+// What a stored state says beside the delivery's.
+const (
+	// handedHeader says how often the event had been handed out by then.
+	handedHeader = "Jethook-Handed"
+	// failedHeader says, of an event that failed for good, since when its endpoint
+	// was available then. Since the two are only compared, no clock matters.
+	failedHeader = "Jethook-Available-Since"
+)
 
 // save stores the state of the event in hand, for whoever is handed it next. It
 // has no message id: storing the same state twice is harmless, while a delivery
@@ -27,6 +33,9 @@ func (h *head) save() {
 	m, err := d.Encode(h.w.names.OrderedState(h.tenant, h.id), h.w.js.Conn().MaxPayload())
 	if err == nil {
 		m.Header.Set(handedHeader, strconv.FormatUint(h.m.handed, 10))
+		if d.State.Dead != "" {
+			m.Header.Set(failedHeader, h.failed.Format(time.RFC3339Nano))
+		}
 		h.stated = true
 		err = h.w.publish(h.w.attempts, m)
 	}
@@ -74,6 +83,9 @@ func (h *head) remember(m *storedState) {
 		return
 	}
 	h.d.State = d.State
+	if at, err := time.Parse(time.RFC3339Nano, m.header.Get(failedHeader)); err == nil {
+		h.failed = at
+	}
 	// A consumer that was made again counts anew.
 	if n, err := strconv.ParseUint(m.header.Get(handedHeader), 10, 64); err == nil && n < h.m.handed {
 		h.counted = n

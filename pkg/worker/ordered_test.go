@@ -287,19 +287,22 @@ func TestOrderedHolds(t *testing.T) {
 		}
 	}
 	w.quiet() // though this replica has not heard of it yet
+	w.endpoint("crm", inOrderOf, every(time.Millisecond, 3))
+	w.until("another change does not pass for that", func() bool { return len(w.endpoints.reasons()) == 2 })
 	w.endpoint("crm", inOrderOf, every(time.Millisecond, 2), whileDisabled)
 	w.inHand(r)
 	r.stop()
 	w.run(4, time.Second)
-	w.endpoint("crm", inOrderOf, every(time.Millisecond, 2))
+	enabled := availableSince(time.Now())
+	w.endpoint("crm", inOrderOf, every(time.Millisecond, 2), enabled)
 	if c := w.expect("evt_1", 1); len(c.state.History) != 2 || c.state.Dead != "" {
 		t.Errorf("the new round begins with %+v", c.state)
 	}
 	w.expect("evt_1", 2)
-	w.until("it is disabled again", func() bool { return len(w.endpoints.reasons()) == 2 })
-	w.endpoint("crm", inOrderOf, every(time.Millisecond, 2), whileDisabled)
+	w.until("it is disabled again", func() bool { return len(w.endpoints.reasons()) == 3 })
+	w.endpoint("crm", inOrderOf, every(time.Millisecond, 2), whileDisabled, enabled)
 	w.answer(status(200))
-	w.endpoint("crm", inOrderOf)
+	w.endpoint("crm", inOrderOf, availableSince(time.Now()))
 	if c := w.expect("evt_1", 1); len(c.state.History) != 4 {
 		t.Errorf("the new round begins with %+v", c.state)
 	}
@@ -308,6 +311,41 @@ func TestOrderedHolds(t *testing.T) {
 	if n := w.state(w.names.DeadLetters()).Msgs; n != 0 {
 		t.Errorf("%d dead letters", n)
 	}
+}
+
+// A replica that dies when it has stored that an event failed for good leaves it to
+// the next one to disable the endpoint: nobody asked for another try.
+func TestOrderedHoldIsCutOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, every(time.Millisecond, 2), availableSince(time.Now()))
+	w.answer(status(408))
+	disabling := &cannotDisable{Documents: w.endpoints}
+	r := w.run(4, time.Second, func(w *Worker) { w.documents = disabling })
+	w.publish("order.created", "evt_1", "body")
+	w.expect("evt_1", 1)
+	w.expect("evt_1", 2)
+	w.until("it was tried", func() bool { return disabling.tried.Load() > 0 })
+	r.stop()
+	w.run(4, time.Second)
+	w.until("it is disabled", func() bool { return len(w.endpoints.reasons()) == 1 })
+	w.quiet()
+	w.endpoint("crm", inOrderOf, every(time.Millisecond, 2), availableSince(time.Now()))
+	w.expect("evt_1", 1)
+	w.expect("evt_1", 2)
+	w.until("it is disabled again", func() bool { return len(w.endpoints.reasons()) == 2 })
+	w.quiet()
+}
+
+// cannotDisable is a bucket that cannot be written.
+type cannotDisable struct {
+	Documents
+	tried atomic.Int32
+}
+
+func (c *cannotDisable) Disable(context.Context, string, string) (bool, error) {
+	c.tried.Add(1)
+	return false, errNotForThis
 }
 
 func (e *endpoints) reasons() []string {

@@ -3,11 +3,13 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/delivery"
@@ -217,7 +219,7 @@ func TestOrderedEnabledBehindAGate(t *testing.T) {
 		w.inHand(r)
 		enabled := time.Now()
 		w.answer(status([]int{503, 200}[i]))
-		w.endpoint("crm", inOrderOf, shortWindow)
+		w.endpoint("crm", inOrderOf, shortWindow, availableSince(enabled))
 		if c := w.expect("evt_0", 1); c.state.First.Before(enabled) {
 			t.Errorf("its round began at %s, and the endpoint was enabled at %s", c.state.First, enabled)
 		}
@@ -326,27 +328,17 @@ func TestOrderedPoison(t *testing.T) {
 	r := w.run(4, time.Second)
 	w.inHand(r)
 	r.stop()
-	kill := func(times int) {
-		t.Helper()
-		js, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
-		w.must(err)
-		for range times {
-			m, err := js.Next(jetstream.FetchMaxWait(5 * time.Second))
-			w.must(err)
-			w.must(m.Nak())
-		}
-	}
-	kill(12)
+	w.kill(12)
 	r = w.run(4, time.Second)
 	w.inHand(r)
 	r.stop()
-	kill(12)
+	w.kill(12)
 	w.endpoint("crm", inOrderOf)
 	w.answer(hang(nil))
 	r = w.run(4, time.Millisecond)
 	w.expect("evt_0", 1)
 	r.stop()
-	kill(20)
+	w.kill(20)
 	w.answer(status(200))
 	w.run(4, time.Second)
 	w.expect("evt_1", 1)
@@ -354,4 +346,145 @@ func TestOrderedPoison(t *testing.T) {
 		t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
 	}
 	w.drained()
+}
+
+// kill leaves what replicas do that die with the ordered endpoint's event in hand.
+func (w *world) kill(times int) {
+	w.Helper()
+	js, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
+	w.must(err)
+	for range times {
+		m, err := js.Next(jetstream.FetchMaxWait(30 * time.Second))
+		w.must(err)
+		w.must(m.Nak())
+	}
+}
+
+// However many replicas die while an event waits for its endpoint, none of which
+// could hand it back, it did not kill them.
+func TestOrderedThatWaitedIsNoPoison(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		begin, end func(*world)
+		deaths     int
+	}{
+		"paused": {
+			func(w *world) { w.endpoint("crm", inOrderOf, whilePaused) },
+			func(w *world) { w.endpoint("crm", inOrderOf) }, poisonous + 5,
+		},
+		"behind a gate": {
+			func(w *world) {
+				w.endpoint("crm", inOrderOf, window(time.Hour))
+				now := time.Now()
+				w.must(w.gates(w.js).Open(w.ctx, "acme/crm", gate.Opened{Why: "test", Since: now, FailingSince: now, NextProbe: now.Add(time.Hour)}))
+			},
+			func(w *world) { w.must(w.gates(w.js).Close(w.ctx, "acme/crm")) }, poisonous - 5,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			c.begin(w)
+			w.publishMany("order.created", "evt_", 2)
+			r := w.run(4, time.Second)
+			w.inHand(r)
+			r.stop()
+			for range 2 {
+				w.kill(c.deaths)
+				nc, js := w.connect(w.server.ClientURL())
+				r := w.runOn(js, 4, time.Millisecond, orderedAckWait(time.Second))
+				w.inHand(r)
+				handed := strconv.FormatUint(r.ordered.inHand()[0].handed, 10)
+				w.until("it is noted that it waits", func() bool {
+					return w.states("crm") == 1 && w.stored(w.names.OrderedState("acme", "crm")).Header.Get(handedHeader) == handed
+				})
+				nc.Close()
+				r.stop()
+			}
+			w.run(4, time.Second, orderedAckWait(time.Second))
+			c.end(w)
+			w.expect("evt_0", 1)
+			w.expect("evt_1", 1)
+			w.drained()
+		})
+	}
+}
+
+// A replica that is stopped before it has read what is known of an event leaves
+// that alone.
+func TestOrderedStateThatWasNotReadStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, every(time.Hour, 5))
+	w.answer(status(408))
+	r := w.run(4, time.Second)
+	w.publish("order.created", "evt_0", "{}")
+	w.expect("evt_0", 1)
+	w.until("the state is stored", func() bool { return w.states("crm") == 1 })
+	r.stop()
+	before := w.stored(w.names.OrderedState("acme", "crm")).Sequence
+	w.kill(poisonous / 2)
+	o := w.options()
+	o.Gates = w.gates(w.js)
+	late := New(o)
+	s := &inOrder{w: late, all: late.ordered, name: "acme/crm", tenant: "acme", id: "crm", log: o.Logger}
+	ep := s.endpoint()
+	eras, err := s.find(w.ctx, ep)
+	w.must(err)
+	s.take(eras, ep)
+	late.fetchFor = 30 * time.Second
+	m, err := s.fetch()
+	w.must(err)
+	stopped, stop := context.WithCancel(w.ctx)
+	stop()
+	s.see(stopped, m)
+	if after := w.stored(w.names.OrderedState("acme", "crm")).Sequence; after != before {
+		t.Errorf("message %d is the state, want %d", after, before)
+	}
+}
+
+// What lies where an event's state should be and is none, as the server's answer to
+// a publish that names that subject for it, is passed over, and removed with the event.
+func TestOrderedStateThatIsNone(t *testing.T) {
+	t.Parallel()
+	store := func(header, body string) func(*world, string) {
+		return func(w *world, subject string) {
+			m := nats.NewMsg(subject)
+			m.Header.Set(delivery.Header, header)
+			m.Data = []byte(body)
+			_, err := w.js.PublishMsg(w.ctx, m)
+			w.must(err)
+		}
+	}
+	for name, junk := range map[string]func(w *world, subject string){
+		"the server's answer": func(w *world, subject string) {
+			m := nats.NewMsg("webhooks.events.other.order.created")
+			m.Reply = subject
+			w.must(w.nc.PublishMsg(m))
+			w.until("the answer is stored", func() bool { return w.states("crm") == 1 })
+		},
+		"no state":    store("{", ""),
+		"another's":   store(`{"event_id":"x","event_seq":1,"event_time":"2026-01-02T03:04:05Z","origin":"e1","attempts":7,"dead":"rejected"}`, ""),
+		"a long body": store("null", strings.Repeat("x", 1<<20-1<<10)),
+		"what is beside": func(w *world, subject string) {
+			store("{", "")(w, subject+".x")
+			store("{", "")(w, strings.TrimSuffix(subject, ".state"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm", inOrderOf, every(time.Millisecond, 3))
+			w.answer(func(_ context.Context, c call) delivery.Result {
+				return delivery.Result{Status: []int{408, 408, 200}[c.number-1]}
+			})
+			junk(w, w.names.OrderedState("acme", "crm"))
+			w.publish("order.created", "evt_0", "{}")
+			w.run(4, time.Second)
+			for n := range 3 {
+				w.expect("evt_0", n+1)
+			}
+			w.drained()
+		})
+	}
 }
