@@ -34,7 +34,8 @@ ENV JETHOOK_HTTP_ADDR=0.0.0.0:8080 \
 VOLUME /data
 
 # 8080 is HTTP. 4222 is the embedded NATS server, which stays on loopback until
-# JETHOOK_NATS_LISTEN=0.0.0.0:4222 opens it: do that on a trusted network only.
+# JETHOOK_NATS_LISTEN=0.0.0.0:4222 opens it, with NATS_USER and NATS_PASSWORD or
+# NATS_TOKEN: do that on a trusted network only, because nothing is encrypted.
 EXPOSE 8080 4222
 
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["/jethook", "health"]

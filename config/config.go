@@ -33,7 +33,7 @@ type Config struct {
 	Namespace       string        `default:"webhooks" desc:"first token of every subject, and in capitals the start of every stream's name"`
 	HTTPAddr        string        `split_words:"true" default:"127.0.0.1:8080" desc:"where /healthz, /readyz and /metrics are served"`
 	DataDir         string        `split_words:"true" default:"./data" desc:"where the embedded NATS server keeps its store, and the file master-keys is"`
-	NATSListen      string        `split_words:"true" default:"127.0.0.1:4222" desc:"where the embedded NATS server listens"`
+	NATSListen      string        `split_words:"true" default:"127.0.0.1:4222" desc:"where the embedded NATS server listens; it demands NATS_USER and NATS_PASSWORD, or NATS_TOKEN, where they are set, and beyond this machine they must be"`
 	NATSSync        string        `split_words:"true" default:"always" desc:"when the embedded server's writes reach the disk: always, or an interval such as 1s"`
 	EndpointsFile   string        `split_words:"true" desc:"endpoint documents applied at start and whenever the file changes"`
 	StreamReplicas  int           `split_words:"true" default:"1" desc:"copies of each stream in a NATS cluster: 1, 3 or 5"`

@@ -10,7 +10,9 @@ import (
 // Role is what a user of NATS does for jethook.
 type Role string
 
-// The roles. Each may do what it must and nothing else.
+// The roles. Each may do what it must and nothing else, as long as nobody is
+// hostile: a server answers on whatever reply subject it is given, with rights of its
+// own. Who is not trusted belongs in another account.
 const (
 	// Producer publishes events and reads nothing but its acknowledgements.
 	Producer Role = "producer"

@@ -77,8 +77,48 @@ func TestPermissionsAsFlagsAndAsJSON(t *testing.T) {
 	}
 }
 
+// TestAProducersOwnAccountIsPrintedAsNATSReadsIt shows the form only: that it works,
+// and keeps out who is hostile, is shown by test/e2e.
+func TestAProducersOwnAccountIsPrintedAsNATSReadsIt(t *testing.T) {
+	for _, args := range [][]string{{}, {"--tenant", "acme"}} {
+		text, _ := permissions(t, exitDone, append([]string{"producer", "--account", "HOOKS"}, args...)...)
+		_, rest, _ := strings.Cut(text, "# among the exports of account HOOKS:\n")
+		exports, account, _ := strings.Cut(rest, "# among the accounts")
+		file := filepath.Join(t.TempDir(), "nats.conf")
+		conf := "accounts: {HOOKS: {jetstream: enabled, exports: [" + exports + "]}\n#" + account + "}"
+		if err := os.WriteFile(file, []byte(strings.Replace(conf, "users: []", "users: [{user: u, password: p}]", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o, err := server.ProcessConfigFile(file)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		same, _ := permissions(t, exitDone, append([]string{"producer", "--json"}, args...)...)
+		var want permissionsJSON
+		if err := json.Unmarshal([]byte(same), &want); err != nil {
+			t.Fatal(err)
+		}
+		read := o.Users[0].Permissions
+		if !slices.Equal(read.Publish.Allow, want.Permissions.Publish.Allow) || !slices.Equal(read.Publish.Deny, want.Permissions.Publish.Deny) ||
+			!slices.Equal(read.Subscribe.Allow, want.Permissions.Subscribe.Allow) {
+			t.Errorf("%v: its users may publish %v and listen to %v", args, read.Publish, read.Subscribe)
+		}
+	}
+	commands, _ := permissions(t, exitDone, "producer", "--tenant", "acme", "--account", "HOOKS", "--format", "nsc")
+	if want := `nsc add account --name 'producer~webhooks~acme' --allow-pub 'webhooks.events.acme.>' --allow-sub '_INBOX_producer.webhooks.acme.>' --deny-pub 'webhooks.events.acme.jethook,webhooks.events.acme.jethook.>'
+nsc add export --account 'HOOKS' --service --private --subject 'webhooks.events.acme.>'
+nsc generate activation --account 'HOOKS' --target-account 'producer~webhooks~acme' --subject 'webhooks.events.acme.>' --output-file 'producer~webhooks~acme.jwt'
+nsc add import --account 'producer~webhooks~acme' --token 'producer~webhooks~acme.jwt'
+`; commands != want {
+		t.Errorf("it prints %s, not %s", commands, want)
+	}
+	document, _ := permissions(t, exitDone, "producer", "--account", "HOOKS", "--json")
+	contains(t, document, `"account":{"name":"producer~webhooks","from":"HOOKS","imports":["webhooks.events.>"]}`)
+}
+
 func TestPermissionsThatThereAreNotAreWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{}, {"admin"}, {"reader", "--tenant", "acme"}, {"producer", "--tenant", "*"}, {"operator", "--ordered"}, {"worker", "--format", "yaml"}} {
+	for _, args := range [][]string{{}, {"admin"}, {"reader", "--tenant", "acme"}, {"producer", "--tenant", "*"}, {"operator", "--ordered"}, {"worker", "--format", "yaml"},
+		{"reader", "--account", "HOOKS"}, {"producer", "--account", "HO OKS"}, {"producer", "--account", "HOOKS'"}} {
 		if _, stderr := permissions(t, exitUsage, args...); stderr == "" {
 			t.Errorf("%q: it does not say why", args)
 		}

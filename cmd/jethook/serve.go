@@ -117,10 +117,11 @@ func replicaOptions(c config.Config, log zerolog.Logger) (replica.Options, error
 		return replica.Options{}, err
 	}
 	return replica.Options{
-		Version:  version,
-		Names:    names,
-		NATS:     c.NATS,
-		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log},
+		Version: version,
+		Names:   names,
+		NATS:    c.NATS,
+		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.NATSListen, Sync: sync, Logger: log,
+			Login: embedded.Login{User: c.NATS.User, Password: c.NATS.Password, Token: c.NATS.Token}},
 		HTTPAddr: c.HTTPAddr, EndpointsFile: c.EndpointsFile, StreamReplicas: c.StreamReplicas,
 		MaxInFlight: c.MaxInFlight, Lanes: c.Lanes, Egress: egress, TenantLimit: c.TenantEndpoints, TenantRate: c.TenantRate,
 		AttemptLog: c.AttemptLog, Spotlight: c.MetricsEndpoints,

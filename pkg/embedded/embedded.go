@@ -1,6 +1,6 @@
 // Package embedded promises a NATS server with JetStream inside this process,
-// whose acknowledged messages survive the machine's crash, or an error that
-// says what to set.
+// whose acknowledged messages survive the machine's crash and which no other
+// machine reaches without credentials, or an error that says what to set.
 package embedded
 
 import (
@@ -22,6 +22,7 @@ type Options struct {
 	DataDir string        // the store lies in nats/ below it
 	Listen  string        // host:port for the nats CLI and for other replicas; port 0 is any
 	Sync    time.Duration // 0: every publish is on the disk before it is acknowledged; else the interval
+	Login   Login         // demanded of everybody; beyond loopback there must be one
 	Logger  zerolog.Logger
 }
 
@@ -33,7 +34,7 @@ type Server struct {
 
 // Start starts a server and returns when it accepts connections.
 func Start(o Options) (*Server, error) {
-	host, port, err := address(o.Listen)
+	host, port, err := address(o)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func Start(o Options) (*Server, error) {
 }
 
 func start(o Options, host string, port int, store string) (*server.Server, error) {
-	s, err := server.NewServer(&server.Options{
+	options := &server.Options{
 		ServerName:   "jethook",
 		Host:         host,
 		Port:         port,
@@ -64,7 +65,11 @@ func start(o Options, host string, port int, store string) (*server.Server, erro
 		NoSigs:       true,
 
 		DisableJetStreamBanner: true,
-	})
+	}
+	if o.Login.complete() {
+		options.CustomClientAuthentication = o.Login
+	}
+	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
@@ -111,7 +116,8 @@ func (s *Server) Stop() error {
 
 // address splits and tries the address, because the server itself would only
 // log that it cannot listen.
-func address(listen string) (host string, port int, err error) {
+func address(o Options) (host string, port int, err error) {
+	listen := o.Listen
 	l, err := net.Listen("tcp", listen) //nolint:noctx // returns at once
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -123,9 +129,13 @@ func address(listen string) (host string, port int, err error) {
 	if err != nil {
 		return "", 0, errors.Join(err, l.Close())
 	}
-	port = l.Addr().(*net.TCPAddr).Port
+	tried := l.Addr().(*net.TCPAddr)
+	port = tried.Port
 	if err := l.Close(); err != nil {
 		return "", 0, fmt.Errorf("try %s: %w", net.JoinHostPort(host, strconv.Itoa(port)), err)
+	}
+	if !tried.IP.IsLoopback() && !o.Login.complete() {
+		return "", 0, fmt.Errorf("JETHOOK_NATS_LISTEN=%s is open to other machines: set NATS_USER and NATS_PASSWORD, or NATS_TOKEN, which the embedded NATS server then demands of everybody, or listen on 127.0.0.1", listen)
 	}
 	return host, port, nil
 }

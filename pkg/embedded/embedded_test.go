@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -186,6 +187,63 @@ func TestBadAddress(t *testing.T) {
 		o := options(t.TempDir())
 		o.Listen = listen
 		refused(t, o, listen, "JETHOOK_NATS_LISTEN")
+	}
+}
+
+func TestOpenToOtherMachinesOnlyWithALogin(t *testing.T) {
+	for _, listen := range []string{"0.0.0.0:0", ":0"} {
+		for _, login := range []Login{{}, {User: "u"}, {Password: "p"}} {
+			o := options(t.TempDir())
+			o.Listen, o.Login = listen, login
+			refused(t, o, "JETHOOK_NATS_LISTEN="+listen, "NATS_USER and NATS_PASSWORD, or NATS_TOKEN", "127.0.0.1")
+		}
+	}
+	for _, listen := range []string{"127.0.0.1:0", "localhost:0"} { // what this is about
+		o := options(t.TempDir())
+		o.Listen = listen
+		startServer(t, o)
+	}
+}
+
+func TestALoginIsDemandedOfEverybody(t *testing.T) {
+	user := Login{User: "u", Password: "p"}
+	for listen, login := range map[string]Login{"0.0.0.0:0": user, ":0": {Token: "t"}, "127.0.0.1:0": user, "localhost:0": {User: "u", Password: "p", Token: "t"}} {
+		o := options(t.TempDir())
+		o.Listen, o.Login = listen, login
+		var log bytes.Buffer
+		o.Logger = zerolog.New(&log).Level(zerolog.WarnLevel)
+		s := startServer(t, o)
+		_, port, err := net.SplitHostPort(s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range map[string]struct {
+			user, password, token string
+			in                    bool
+		}{
+			"nothing":        {},
+			"wrong password": {user: "u", password: "P"},
+			"wrong user":     {user: "U", password: "p"},
+			"user alone":     {user: "u"},
+			"wrong token":    {token: "T"},
+			"user":           {user: "u", password: "p", in: login.Token == ""},
+			"token":          {token: "t", in: login.Token != ""},
+			"both":           {user: "u", password: "p", token: "t", in: true},
+		} {
+			closed := make(chan struct{})
+			nc, err := nats.Connect("nats://127.0.0.1:"+port, nats.UserInfo(c.user, c.password), nats.Token(c.token),
+				nats.Timeout(testTimeout), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+			if err == nil {
+				nc.Close()
+				<-closed
+			}
+			if c.in != (err == nil) || err != nil && !errors.Is(err, nats.ErrAuthorization) {
+				t.Errorf("%s, %s: %v", listen, name, err)
+			}
+		}
+		if text := log.String(); strings.Contains(text, "assword") {
+			t.Errorf("it warns: %s", text)
+		}
 	}
 }
 

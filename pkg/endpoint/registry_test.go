@@ -147,6 +147,52 @@ func TestRegistryKeepsTheLastGoodDocument(t *testing.T) {
 	await(t, r, "the broken one is removed", func() bool { return r.BrokenLen() == 0 })
 }
 
+// A replica that starts has in force what those have that were there when a document
+// broke.
+func TestRegistryLoadsTheLastGoodDocument(t *testing.T) {
+	js, kv := newJetStream(t)
+	s := NewStore(kv)
+	for _, id := range []string{"crm", "gone", "worn"} {
+		d := testDocument()
+		d.ID = id
+		apply(t, s, d)
+		d.Events = []string{"invoice"} // the one that counts
+		apply(t, s, d)
+	}
+	put(t, kv, laneKey("bulk"), `{"id":"bulk","filters":["*.bulk.>"],"weight":1}`)
+	if err := s.Remove(testContext(t), "acme/gone"); err != nil {
+		t.Fatal(err)
+	}
+	junk := `{"stream":"WEBHOOKS_EVENTS","seq":1}` // what somebody can have NATS write
+	for _, key := range []string{"acme.crm", "acme.crm", "acme.crm", "acme.gone", "acme.never", laneKey("bulk")} {
+		put(t, kv, key, junk)
+	}
+	if _, err := js.Publish(testContext(t), "$KV."+testBucket+".no!key", []byte(junk)); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // more than the bucket remembers
+		put(t, kv, "acme.worn", junk)
+	}
+	var log syncBuffer
+	r := startRegistry(t, kv, &log)
+	if got := names(r.Match("acme", "invoice")); got != "acme/crm" || r.Len() != 1 {
+		t.Errorf("invoice matches %q, and %d endpoints are in force", got, r.Len())
+	}
+	if lanes := r.Lanes(); len(lanes) != 1 || lanes[0].ID != "bulk" {
+		t.Errorf("the lanes are %v", lanes)
+	}
+	if r.BrokenLen() != 6 || log.count(`"last_good_in_force":true`) != 2 || log.count(`"last_good_in_force":false`) != 4 {
+		t.Errorf("broken are %v, the log is %s", r.Broken(), log.b.String())
+	}
+	d := testDocument()
+	d.Secrets = secrets(testSecret)
+	apply(t, s, d)
+	await(t, r, "it is mended", func() bool { return r.BrokenLen() == 5 })
+	if got := names(r.Match("acme", "order.created")); got != "acme/crm" {
+		t.Errorf("mended: order.created matches %q", got)
+	}
+}
+
 func TestRegistrySurvivesServerRestart(t *testing.T) {
 	ts := startServer(t)
 	js := ts.connect()

@@ -33,7 +33,7 @@ func RingInUse(ctx context.Context, kv jetstream.KeyValue, ring *secret.Ring) (*
 	}
 	sealer, revision, err := announced(ctx, kv)
 	made := ring.Made(sealer)
-	if err == nil && revision == 0 { // nobody announced it, or it was deleted
+	if err == nil && revision == 0 || errors.Is(err, errNoSealer) { // nobody announced it, or it is gone
 		made, _, err = (&Store{kv: kv, ring: ring}).sealedWith(ctx)
 	}
 	if err != nil || !made {
@@ -46,16 +46,16 @@ func RingInUse(ctx context.Context, kv jetstream.KeyValue, ring *secret.Ring) (*
 // first. Where another key was announced that the ring does not have, it refuses
 // unless what is sealed is the ring's to open: then somebody put that key there. Where
 // nothing is sealed only the sole replica may take over, whose NATS server is its own.
-// Where no key was announced, or it was deleted, it refuses if anything is sealed that
-// the ring does not open.
+// Where no key was announced, it was deleted, or overwritten with something else, it
+// refuses if anything is sealed that the ring does not open.
 func (s *Store) Announce(ctx context.Context, sole bool) error {
 	for range maxConflicts {
 		current, revision, err := announced(ctx, s.kv)
 		switch {
+		case err == nil && revision == 0, errors.Is(err, errNoSealer):
+			err = s.begins(ctx)
 		case err != nil:
 			return err
-		case revision == 0:
-			err = s.begins(ctx)
 		case !s.ring.Made(current):
 			err = s.takesOver(ctx, current, sole)
 		}
@@ -124,8 +124,11 @@ func sealedByOthers(id string) error {
 	return fmt.Errorf("%w: its id is %s; add it to JETHOOK_MASTER_KEYS, or to the file master-keys in JETHOOK_DATA_DIR", ErrSealedByOthers, id)
 }
 
+// errNoSealer says that what lies where public keys are announced is none.
+var errNoSealer = errors.New("it is not as a replica wrote it")
+
 // announced returns the public key that a replica announced, at revision 0 if none
-// did.
+// did. With errNoSealer comes the revision of what cannot be read.
 func announced(ctx context.Context, kv jetstream.KeyValue) (secret.Sealer, uint64, error) {
 	entry, err := kv.Get(ctx, sealingKey)
 	switch {
@@ -136,7 +139,7 @@ func announced(ctx context.Context, kv jetstream.KeyValue) (secret.Sealer, uint6
 	}
 	sealer, err := secret.ParseSealer(string(entry.Value()))
 	if err != nil {
-		return secret.Sealer{}, 0, fmt.Errorf("key %[1]s of bucket %[2]s: %[3]w: delete it with `nats kv del %[2]s %[1]s` and start a replica that has the master keys, which makes it anew", sealingKey, kv.Bucket(), err)
+		return secret.Sealer{}, entry.Revision(), fmt.Errorf("key %s of bucket %s: %w (%w): start a replica that has the master keys, which makes it anew", sealingKey, kv.Bucket(), errNoSealer, err)
 	}
 	return sealer, entry.Revision(), nil
 }

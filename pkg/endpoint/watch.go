@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -136,7 +137,11 @@ func (r *Registry) load(ctx context.Context, updates <-chan jetstream.KeyValueEn
 			}
 		}
 		if complete || len(batch) == batchSize {
-			r.apply(r.decode(batch))
+			changes, err := r.afterLastGood(ctx, r.decode(batch))
+			if err != nil {
+				return err
+			}
+			r.apply(changes)
 			batch = batch[:0]
 			stall.Reset(loadStall)
 		}
@@ -144,6 +149,45 @@ func (r *Registry) load(ctx context.Context, updates <-chan jetstream.KeyValueEn
 	r.retain(met, revision)
 	r.log.Info().Int("endpoints", r.Len()).Int("broken", r.BrokenLen()).Dur("duration", time.Since(began)).Msg("endpoints loaded")
 	return nil
+}
+
+// afterLastGood puts before each document that is broken the last one that was not,
+// or its removal, as far back as the bucket remembers. That is what replicas have in
+// force that were there when it broke; without it, events of the endpoint would be
+// taken for such that nobody wants.
+func (r *Registry) afterLastGood(ctx context.Context, changes []change) ([]change, error) {
+	all := make([]change, 0, len(changes))
+	for _, c := range changes {
+		if c.err != nil {
+			earlier, err := r.history(ctx, c.key)
+			if err != nil {
+				return nil, fmt.Errorf("look for the last good document under key %s: %w", c.key, err)
+			}
+			for _, entry := range slices.Backward(earlier) {
+				// What came since comes by the watch.
+				if good := r.changeOf(entry); good.revision < c.revision && good.err == nil {
+					all = append(all, good)
+					break
+				}
+			}
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// history returns what the bucket remembers of a key, the latest last.
+func (r *Registry) history(ctx context.Context, key string) ([]jetstream.KeyValueEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadStall)
+	defer cancel()
+	entries, err := r.kv.History(ctx, key)
+	if err == nil { // it returns what it has when ctx ends
+		err = ctx.Err()
+	}
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) { // a key that only the server takes
+		return nil, ctx.Err()
+	}
+	return entries, err
 }
 
 // follow takes in changes, several at a time when they come fast.

@@ -221,7 +221,9 @@ func connect(o Options, undo *undo) (*nats.Conn, Running, error) {
 		return nil, Running{}, err
 	}
 	undo.add("embedded NATS server", s.Stop)
-	nc, err := nats.Connect("", append(natsconn.Durable(name, o.Logger), nats.InProcessServer(s))...)
+	login := o.Embedded.Login
+	nc, err := nats.Connect("", append(natsconn.Durable(name, o.Logger), nats.InProcessServer(s),
+		nats.UserInfo(login.User, login.Password.Reveal()), nats.Token(login.Token.Reveal()))...)
 	if err != nil {
 		return nil, Running{}, fmt.Errorf("connect to the embedded NATS server: %w", err)
 	}

@@ -77,3 +77,28 @@ func TestASecondServerInThePlaceOfTheFirstIsRefused(t *testing.T) {
 	}
 	first.ready() // and is none the worse for it
 }
+
+// A server that other machines reach would give everybody all events and documents.
+func TestAnEmbeddedServerIsOpenedWithCredentialsOnly(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	env := []string{"JETHOOK_NATS_LISTEN=0.0.0.0:" + port, "JETHOOK_DATA_DIR=" + t.TempDir()}
+	r := serveUnready(t, env...)
+	code := r.wait()
+	refused(t, r.log.String(), code, 1, "JETHOOK_NATS_LISTEN=0.0.0.0:"+port, "NATS_USER and NATS_PASSWORD, or NATS_TOKEN")
+
+	env = append(env, "NATS_USER=jethook", "NATS_PASSWORD=secret-canary")
+	first := serve(t, env...)
+	second := serve(t, append(env, "NATS_URL=nats://127.0.0.1:"+port)...)
+	s := newSink(t, receiver.Options{})
+	apply(t, "nats://jethook:secret-canary@127.0.0.1:"+port, fmt.Sprintf(persistent, s.url), first, second)
+	if _, stderr, code := cliWith(t, environment(env[2:]...), "", "--server", "nats://127.0.0.1:"+port, "publish", "acme", "order.created", "--id", "o", "--count", "3"); code != 0 {
+		t.Fatalf("publish with the credentials: exit code %d: %s", code, stderr)
+	}
+	eventually(t, "every event arrived", func() error { return s.lacks("o", 3) })
+	_, stderr, code := cli(t, "nats://127.0.0.1:"+port, "publish", "acme", "order.created")
+	refused(t, stderr, code, 1, "refuses these credentials")
+	if strings.Contains(first.log.String()+second.log.String(), "canary") {
+		t.Error("the password is in the log")
+	}
+}

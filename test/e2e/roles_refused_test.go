@@ -196,8 +196,13 @@ func TestACommandThatARoleMayNotRunChangesNothing(t *testing.T) {
 // holdings says what is in all streams but that of the replicas.
 func (s *stage) holdings(t *testing.T) string {
 	t.Helper()
+	return holdings(t, s.js)
+}
+
+func holdings(t *testing.T, js jetstream.JetStream) string {
+	t.Helper()
 	var text strings.Builder
-	all := s.js.ListStreams(t.Context())
+	all := js.ListStreams(t.Context())
 	for info := range all.Info() {
 		if info.Config.Name != "KV_webhooks_replicas" {
 			fmt.Fprintf(&text, "%s %d-%d %d %d\n", info.Config.Name, info.State.FirstSeq, info.State.LastSeq, info.State.Msgs, info.State.NumDeleted)
@@ -211,8 +216,8 @@ func (s *stage) holdings(t *testing.T) string {
 	return strings.Join(lines, "\n")
 }
 
-// makesConsumers are the users that may make consumers without being trusted with it,
-// and of what.
+// makesConsumers are users that may make consumers, and of what, but for those that may
+// make them of everything.
 var makesConsumers = map[string]map[string]string{
 	"reader":   {"WEBHOOKS_DLQ": "webhooks.dlq.>", "KV_webhooks_endpoints": "$KV.webhooks_endpoints.>", "KV_webhooks_gates": "$KV.webhooks_gates.>"},
 	"operator": {"WEBHOOKS_DLQ": "webhooks.dlq.>", "KV_webhooks_endpoints": "$KV.webhooks_endpoints.>", "KV_webhooks_gates": "$KV.webhooks_gates.>"},
