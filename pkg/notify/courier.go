@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -113,10 +112,8 @@ func (c *Courier) Heard(e event.Event, about string) {
 	if ep == nil || ep.Contact == nil {
 		return
 	}
-	var w Word
-	// Who published the event may say anything of any endpoint but that it is
-	// another's.
-	if json.Unmarshal(e.Body, &w) != nil || w.Type != e.Type || w.Endpoint != ep.Name() || happenings[w.Type] == "" {
+	w, ok := readWord(e, ep.Name())
+	if !ok {
 		c.odd.forged.Warn().Str("endpoint", ep.Name()).Str("event_id", e.ID).Msg("an event in jethook's name is not one that jethook wrote: nobody is told of it")
 		return
 	}

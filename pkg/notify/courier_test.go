@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/delivery"
 	"jethook/pkg/egress"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
@@ -433,6 +435,39 @@ func TestEachOddityIsSaid(t *testing.T) {
 		if strings.Count(log.String(), says) != 1 {
 			t.Errorf("%q is not there once in %s", says, log)
 		}
+	}
+}
+
+// Whoever may publish can write as much as an event holds, and what is read is kept
+// for a while.
+func TestAWordIsNoLargerThanJethookWritesThem(t *testing.T) {
+	endpoints, log := &directory{}, &lines{}
+	endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}))
+	dead := aWord
+	dead.Type, dead.Count, dead.Events, dead.Reasons = streams.DeliveryDead, 1_000_000, make([]Death, MaxDeaths), map[delivery.Reason]int{}
+	for i := range dead.Events {
+		dead.Events[i] = Death{EventID: strings.Repeat("i", 64), EventType: strings.Repeat("t", 4000), Reason: delivery.AttemptsExhausted, Attempts: 100, At: moment}
+	}
+	for _, reason := range delivery.Reasons() {
+		dead.Reasons[reason] = 100_000
+	}
+	events, reasons, long := dead, dead, aWord
+	events.Events = make([]Death, MaxDeaths+1)
+	reasons.Reasons = maps.Clone(dead.Reasons)
+	reasons.Reasons["another"] = 1
+	long.Why = strings.Repeat("x", maxWord)
+	for name, c := range map[string]struct {
+		w    Word
+		told int
+	}{"as large as they come": {dead, 1}, "more events": {events, 0}, "more reasons": {reasons, 0}, "more text": {long, 0}} {
+		courier := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.New(log)}) // that does not run
+		courier.Heard(eventAbout(t, c.w, name), "crm")
+		if len(courier.notes) != c.told {
+			t.Errorf("%s: %d are told", name, len(courier.notes))
+		}
+	}
+	if strings.Count(log.String(), "not one that jethook wrote") != 3 {
+		t.Errorf("the log has %s", log)
 	}
 }
 

@@ -92,7 +92,7 @@ func (w Word) Causes() (lines []string) {
 	reasons := slices.SortedFunc(maps.Keys(w.Reasons), func(a, b delivery.Reason) int {
 		return cmp.Or(cmp.Compare(w.Reasons[b], w.Reasons[a]), cmp.Compare(a, b))
 	})
-	for _, reason := range reasons[:min(len(reasons), MaxDeaths)] {
+	for _, reason := range reasons {
 		lines = append(lines, fmt.Sprintf("%d %s", w.Reasons[reason], line(string(reason))))
 	}
 	return lines
