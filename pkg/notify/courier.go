@@ -15,7 +15,8 @@ import (
 const (
 	mostNotes       = 1024             // that wait, to all contacts
 	mostOfTenant    = mostNotes / 4    // of one tenant
-	mostSending     = 8                // at a time
+	mostSending     = 8                // on their way by mail, and as many to Slack
+	mostSendingOf   = mostSending / 4  // of these of one tenant, by both together
 	sendingFor      = 15 * time.Second // one try
 	perSecond       = 5                // of all
 	burst           = 50
@@ -70,7 +71,8 @@ type Courier struct {
 
 	mu      sync.Mutex
 	notes   []note
-	sending int
+	sending map[string]int           // notes on their way, by mail or to Slack
+	theirs  map[string]int           // the same, by tenant
 	limits  map[string]*rate.Limiter // by endpoint and type of word
 	heard   map[string]bool          // ids of words
 	order   []string                 // of heard, oldest first
@@ -101,7 +103,7 @@ func NewCourier(o CourierOptions) *Courier {
 		endpoints: o.Endpoints, slack: slack{o.HTTP, o.UserAgent}, smtp: o.SMTP, done: o.Brought, log: o.Logger,
 		odd:  oddities{seldom(o.Logger), seldom(o.Logger), seldom(o.Logger), seldom(o.Logger)},
 		wake: make(chan struct{}, 1), total: rate.NewLimiter(perSecond, burst), waits: patience,
-		limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
+		sending: map[string]int{}, theirs: map[string]int{}, limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
 	}
 }
 

@@ -344,6 +344,72 @@ func TestNobodyIsKeptWaitingAndNobodyIsFlooded(t *testing.T) {
 	})
 }
 
+// crowd is a courier whose tenants "evil", "evil2" and so on each told Slack 250 times, and
+// what tells it of a word of another tenant and waits until that is brought.
+func crowd(t *testing.T, evil int, answer post) (told func() time.Duration) {
+	endpoints := &directory{}
+	came := make(chan time.Time, 1)
+	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(r *http.Request) (egress.Response, error) {
+		if r.URL.Host == "good.example.com" {
+			came <- time.Now()
+			return egress.Response{Status: 200}, nil
+		}
+		return answer(r)
+	}), Logger: zerolog.Nop()})
+	say := func(tenant, id, host string) {
+		endpoints.put(t, tenant, id, contact(endpoint.Contact{Slack: secret.Secret("https://" + host + ".example.com/CANARY")}))
+		w := aWord
+		w.Endpoint = tenant + "/" + id
+		c.Heard(eventAbout(t, w, w.Endpoint), id)
+	}
+	for tenant := range evil {
+		for i := range 250 {
+			say(fmt.Sprintf("evil%d", tenant), fmt.Sprintf("e%d", i), "evil")
+		}
+	}
+	begin(t, c)
+	return func() time.Duration {
+		synctest.Wait()
+		began := time.Now()
+		say("good", "crm", "good")
+		return (<-came).Sub(began)
+	}
+}
+
+// A tenant names the address that its words are brought to, and that may hang.
+func TestWhatHangsKeepsNobodyWaiting(t *testing.T) {
+	hangs := func(r *http.Request) (egress.Response, error) {
+		<-r.Context().Done()
+		return egress.Response{}, &egress.Error{Failure: egress.Timeout}
+	}
+	for evil, most := range map[int]time.Duration{1: 0, mostSending/mostSendingOf - 1: 0, mostNotes / mostOfTenant: sendingFor} {
+		synctest.Test(t, func(t *testing.T) {
+			if took := crowd(t, evil, hangs)(); took > most {
+				t.Errorf("beside %d tenants, another was told after %s", evil, took)
+			}
+		})
+	}
+}
+
+// One that has much to tell takes turns with the others.
+func TestTenantsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := crowd(t, 3, func(*http.Request) (egress.Response, error) { return egress.Response{Status: 200}, nil })
+		if took := told(); took > 5*whileTotalFull {
+			t.Errorf("beside three that tell 250 words each, another was told after %s", took)
+		}
+	})
+}
+
+func TestMailAndSlackDoNotWaitForEachOther(t *testing.T) {
+	c := newCourier(CourierOptions{Logger: zerolog.Nop()})
+	mail, toSlack := note{tenant: "acme", email: "a@example.com"}, note{tenant: "acme"}
+	c.sending[mail.by()] = mostSending
+	if c.mayGo(mail) || !c.mayGo(toSlack) {
+		t.Errorf("with a mail server that hangs, may mail go: %v, and may Slack be told: %v", c.mayGo(mail), c.mayGo(toSlack))
+	}
+}
+
 func TestOneTenantLeavesRoomForOthers(t *testing.T) {
 	endpoints := &directory{}
 	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.Nop()}) // that does not run
