@@ -18,10 +18,10 @@ import (
 // written by whoever may publish it.
 const maxLine = 200
 
-// line returns a text as part of one line.
+// line returns a text as part of one line, which reads as it is written.
 func line(text string) string {
 	text = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || c == '\u2028' || c == '\u2029' {
+		if !unicode.IsPrint(c) {
 			return ' '
 		}
 		return c
