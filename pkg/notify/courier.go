@@ -108,10 +108,11 @@ func NewCourier(o CourierOptions) *Courier {
 }
 
 // Heard hears of one of jethook's own events, about an endpoint of its tenant, and
-// takes it to be brought to the endpoint's contact, if it has one.
+// takes it to be brought to the endpoint's contact, if it has one. One that was stored
+// long ago is in hand now because a consumer began anew, or a lane was not served.
 func (c *Courier) Heard(e event.Event, about string) {
 	ep := c.endpoints.Get(e.Tenant, about)
-	if ep == nil || ep.Contact == nil {
+	if ep == nil || ep.Contact == nil || time.Since(e.Time) > oldNews {
 		return
 	}
 	w, ok := readWord(e, ep.Name())

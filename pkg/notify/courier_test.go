@@ -115,7 +115,7 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// eventAbout is a word as an event that was read, under an id.
+// eventAbout is a word as an event that was stored and read just now, under an id.
 func eventAbout(t testing.TB, w Word, id string) event.Event {
 	t.Helper()
 	data, err := json.Marshal(w)
@@ -123,7 +123,7 @@ func eventAbout(t testing.TB, w Word, id string) event.Event {
 		t.Fatal(err)
 	}
 	tenant, _ := w.split()
-	return event.Event{ID: id, Tenant: tenant, Type: w.Type, Body: data}
+	return event.Event{ID: id, Tenant: tenant, Type: w.Type, Time: time.Now(), Body: data}
 }
 
 // newCourier returns a courier that counts for nobody, unless it is to.
@@ -534,6 +534,23 @@ func TestAWordIsNoLargerThanJethookWritesThem(t *testing.T) {
 	}
 	if strings.Count(log.String(), "not one that jethook wrote") != 3 {
 		t.Errorf("the log has %s", log)
+	}
+}
+
+// A consumer that begins anew reads a week of words.
+func TestOldWordsAreNotBrought(t *testing.T) {
+	endpoints, log := &directory{}, &lines{}
+	endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}))
+	results := 0
+	c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Brought: func(string, string) { results++ }, Logger: zerolog.New(log)}) // that does not run
+	for i := range 100 {
+		e := eventAbout(t, aWord, fmt.Sprint(i))
+		e.Time = time.Now().Add(-2 * oldNews)
+		c.Heard(e, "crm")
+	}
+	c.Heard(eventAbout(t, aWord, "new"), "crm")
+	if len(c.notes) != 1 || c.notes[0].event != "new" || results > 0 || log.String() != "" {
+		t.Errorf("%d are brought, %d were not, and the log has %s", len(c.notes), results, log)
 	}
 }
 
