@@ -216,7 +216,11 @@ func payloadText(payload json.RawMessage, other []byte) string {
 		}
 		return strings.Join(lines, "\n")
 	}
-	return printableJSON(payload)
+	var text strings.Builder
+	if encodeIndented(&text, payload, "  ") != nil {
+		return ""
+	}
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
 type dlqStatsCmd struct {

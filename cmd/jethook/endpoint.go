@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"jethook/pkg/endpoint"
@@ -47,15 +45,6 @@ func (a *app) changeEndpoints(ctx context.Context, do func(*client, *endpoint.St
 		a.awaitReplicas(ctx, client)
 		return nil
 	})
-}
-
-func encode(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
 }
 
 type endpointRotateCmd struct {

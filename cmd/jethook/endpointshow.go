@@ -43,13 +43,7 @@ func (c *endpointShowCmd) Run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.Out, "%s: %s\n", d.Name(), s.Is)
 		s.print(a)
 		printPublicKeys(a, public, sealed)
-		e := json.NewEncoder(a.Out)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		if err := e.Encode(document); err != nil {
-			return fmt.Errorf("print: %w", err)
-		}
-		return nil
+		return encodeIndented(a.Out, document, "  ")
 	})
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,9 +110,7 @@ func (c *listenCmd) printer(out *app) func(receiver.Request) error {
 			return err
 		}
 	}
-	encoder := json.NewEncoder(out.Out)
-	encoder.SetEscapeHTML(false)
-	return func(req receiver.Request) error { return encoder.Encode(newRequestDocument(req)) }
+	return func(req receiver.Request) error { return encode(out.Out, newRequestDocument(req)) }
 }
 
 // requestDocument is a request in the form that --json prints.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -101,7 +102,7 @@ func (w *world) runAs(a *app, wantExit int, args ...string) (stdout, stderr stri
 	if exit != wantExit {
 		w.Errorf("%s: exit %d, want %d\n%s%s", args, exit, wantExit, stdout, stderr)
 	}
-	if strings.ContainsRune(stdout, '\x1b') {
+	if strings.ContainsFunc(stdout, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
 		w.Errorf("%s: control codes in a pipe: %q", args, stdout)
 	}
 	return stdout, stderr

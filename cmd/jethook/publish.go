@@ -132,8 +132,8 @@ func (c *publishCmd) await(ctx context.Context, a *app, client *client, acks []j
 				if id := future.Msg().Header.Get(jetstream.MsgIDHeader); id != "" {
 					line["id"] = id
 				}
-				if err := json.NewEncoder(a.Out).Encode(line); err != nil {
-					return duplicates, fmt.Errorf("print: %w", err)
+				if err := encode(a.Out, line); err != nil {
+					return duplicates, err
 				}
 			}
 		}

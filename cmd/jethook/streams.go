@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -96,10 +95,9 @@ func (a *app) topology(ctx context.Context, do func(context.Context, streams.Top
 // differences prints differences.
 func (a *app) differences(all []streams.Difference, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(a.Out)
 		for _, d := range all {
-			if err := encoder.Encode(d); err != nil {
-				return fmt.Errorf("print: %w", err)
+			if err := encode(a.Out, d); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -34,27 +34,56 @@ func (c *Courier) Run(ctx context.Context) {
 	}
 }
 
-// dispatch begins to bring what is due, and returns how long nothing will be.
+// dispatch begins to bring what is due, and returns how long nothing will be. Tenants
+// take turns, and what hangs keeps slots of its own tenant and of its own way only.
 func (c *Courier) dispatch(ctx context.Context, running *sync.WaitGroup) (pause time.Duration) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := now.Add(time.Hour)
-	c.notes = slices.DeleteFunc(c.notes, func(n note) bool {
+	for {
+		at := slices.IndexFunc(c.notes, func(n note) bool { return !n.due.After(now) && c.mayGo(n) })
 		switch {
-		case n.due.After(now):
-			next = earliest(next, n.due)
-		case c.sending == mostSending: // whoever ends wakes us
+		case at < 0:
+			return c.nextDue(now).Sub(now)
 		case !c.total.AllowN(now, 1):
-			next = earliest(next, now.Add(whileTotalFull))
-		default:
-			c.sending++
-			running.Go(func() { c.bring(ctx, n) })
-			return true
+			return whileTotalFull
 		}
-		return false
-	})
-	return next.Sub(now)
+		n := c.notes[at]
+		c.notes = behindOthers(slices.Delete(c.notes, at, at+1), n.tenant)
+		c.sending[n.by()]++
+		c.theirs[n.tenant]++
+		running.Go(func() { c.bring(ctx, n) })
+	}
+}
+
+// mayGo reports whether there is a slot for a note. The caller holds the mutex.
+func (c *Courier) mayGo(n note) bool {
+	return c.sending[n.by()] < mostSending && c.theirs[n.tenant] < mostSendingOf
+}
+
+// nextDue returns when a note will be due; of those that are by now, whoever ends makes
+// room. The caller holds the mutex.
+func (c *Courier) nextDue(now time.Time) time.Time {
+	next := now.Add(time.Hour)
+	for _, n := range c.notes {
+		if n.due.After(now) {
+			next = earliest(next, n.due)
+		}
+	}
+	return next
+}
+
+// behindOthers puts a tenant's notes behind those of all others.
+func behindOthers(notes []note, tenant string) []note {
+	others, theirs := make([]note, 0, len(notes)), []note(nil)
+	for _, n := range notes {
+		if n.tenant == tenant {
+			theirs = append(theirs, n)
+		} else {
+			others = append(others, n)
+		}
+	}
+	return append(others, theirs...)
 }
 
 // bring brings a note, or puts it off or gives it up if that fails.
@@ -75,7 +104,10 @@ func (c *Courier) bring(ctx context.Context, n note) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sending--
+	c.sending[n.by()]--
+	if c.theirs[n.tenant]--; c.theirs[n.tenant] == 0 {
+		delete(c.theirs, n.tenant)
+	}
 	if err != nil && !final && ctx.Err() == nil {
 		n.due = time.Now().Add(c.waits[n.tries-1])
 		c.notes = append(c.notes, n)

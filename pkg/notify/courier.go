@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -16,7 +15,8 @@ import (
 const (
 	mostNotes       = 1024             // that wait, to all contacts
 	mostOfTenant    = mostNotes / 4    // of one tenant
-	mostSending     = 8                // at a time
+	mostSending     = 8                // on their way by mail, and as many to Slack
+	mostSendingOf   = mostSending / 4  // of these of one tenant, by both together
 	sendingFor      = 15 * time.Second // one try
 	perSecond       = 5                // of all
 	burst           = 50
@@ -71,7 +71,8 @@ type Courier struct {
 
 	mu      sync.Mutex
 	notes   []note
-	sending int
+	sending map[string]int           // notes on their way, by mail or to Slack
+	theirs  map[string]int           // the same, by tenant
 	limits  map[string]*rate.Limiter // by endpoint and type of word
 	heard   map[string]bool          // ids of words
 	order   []string                 // of heard, oldest first
@@ -102,21 +103,20 @@ func NewCourier(o CourierOptions) *Courier {
 		endpoints: o.Endpoints, slack: slack{o.HTTP, o.UserAgent}, smtp: o.SMTP, done: o.Brought, log: o.Logger,
 		odd:  oddities{seldom(o.Logger), seldom(o.Logger), seldom(o.Logger), seldom(o.Logger)},
 		wake: make(chan struct{}, 1), total: rate.NewLimiter(perSecond, burst), waits: patience,
-		limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
+		sending: map[string]int{}, theirs: map[string]int{}, limits: map[string]*rate.Limiter{}, heard: map[string]bool{},
 	}
 }
 
 // Heard hears of one of jethook's own events, about an endpoint of its tenant, and
-// takes it to be brought to the endpoint's contact, if it has one.
+// takes it to be brought to the endpoint's contact, if it has one. One that was stored
+// long ago is in hand now because a consumer began anew, or a lane was not served.
 func (c *Courier) Heard(e event.Event, about string) {
 	ep := c.endpoints.Get(e.Tenant, about)
-	if ep == nil || ep.Contact == nil {
+	if ep == nil || ep.Contact == nil || time.Since(e.Time) > oldNews {
 		return
 	}
-	var w Word
-	// Who published the event may say anything of any endpoint but that it is
-	// another's.
-	if json.Unmarshal(e.Body, &w) != nil || w.Type != e.Type || w.Endpoint != ep.Name() || happenings[w.Type] == "" {
+	w, ok := readWord(e, ep.Name())
+	if !ok {
 		c.odd.forged.Warn().Str("endpoint", ep.Name()).Str("event_id", e.ID).Msg("an event in jethook's name is not one that jethook wrote: nobody is told of it")
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/rs/zerolog"
 
+	"jethook/pkg/delivery"
 	"jethook/pkg/egress"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
@@ -113,7 +115,7 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// eventAbout is a word as an event that was read, under an id.
+// eventAbout is a word as an event that was stored and read just now, under an id.
 func eventAbout(t testing.TB, w Word, id string) event.Event {
 	t.Helper()
 	data, err := json.Marshal(w)
@@ -121,7 +123,7 @@ func eventAbout(t testing.TB, w Word, id string) event.Event {
 		t.Fatal(err)
 	}
 	tenant, _ := w.split()
-	return event.Event{ID: id, Tenant: tenant, Type: w.Type, Body: data}
+	return event.Event{ID: id, Tenant: tenant, Type: w.Type, Time: time.Now(), Body: data}
 }
 
 // newCourier returns a courier that counts for nobody, unless it is to.
@@ -342,6 +344,72 @@ func TestNobodyIsKeptWaitingAndNobodyIsFlooded(t *testing.T) {
 	})
 }
 
+// crowd is a courier whose tenants "evil", "evil2" and so on each told Slack 250 times, and
+// what tells it of a word of another tenant and waits until that is brought.
+func crowd(t *testing.T, evil int, answer post) (told func() time.Duration) {
+	endpoints := &directory{}
+	came := make(chan time.Time, 1)
+	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(func(r *http.Request) (egress.Response, error) {
+		if r.URL.Host == "good.example.com" {
+			came <- time.Now()
+			return egress.Response{Status: 200}, nil
+		}
+		return answer(r)
+	}), Logger: zerolog.Nop()})
+	say := func(tenant, id, host string) {
+		endpoints.put(t, tenant, id, contact(endpoint.Contact{Slack: secret.Secret("https://" + host + ".example.com/CANARY")}))
+		w := aWord
+		w.Endpoint = tenant + "/" + id
+		c.Heard(eventAbout(t, w, w.Endpoint), id)
+	}
+	for tenant := range evil {
+		for i := range 250 {
+			say(fmt.Sprintf("evil%d", tenant), fmt.Sprintf("e%d", i), "evil")
+		}
+	}
+	begin(t, c)
+	return func() time.Duration {
+		synctest.Wait()
+		began := time.Now()
+		say("good", "crm", "good")
+		return (<-came).Sub(began)
+	}
+}
+
+// A tenant names the address that its words are brought to, and that may hang.
+func TestWhatHangsKeepsNobodyWaiting(t *testing.T) {
+	hangs := func(r *http.Request) (egress.Response, error) {
+		<-r.Context().Done()
+		return egress.Response{}, &egress.Error{Failure: egress.Timeout}
+	}
+	for evil, most := range map[int]time.Duration{1: 0, mostSending/mostSendingOf - 1: 0, mostNotes / mostOfTenant: sendingFor} {
+		synctest.Test(t, func(t *testing.T) {
+			if took := crowd(t, evil, hangs)(); took > most {
+				t.Errorf("beside %d tenants, another was told after %s", evil, took)
+			}
+		})
+	}
+}
+
+// One that has much to tell takes turns with the others.
+func TestTenantsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := crowd(t, 3, func(*http.Request) (egress.Response, error) { return egress.Response{Status: 200}, nil })
+		if took := told(); took > 5*whileTotalFull {
+			t.Errorf("beside three that tell 250 words each, another was told after %s", took)
+		}
+	})
+}
+
+func TestMailAndSlackDoNotWaitForEachOther(t *testing.T) {
+	c := newCourier(CourierOptions{Logger: zerolog.Nop()})
+	mail, toSlack := note{tenant: "acme", email: "a@example.com"}, note{tenant: "acme"}
+	c.sending[mail.by()] = mostSending
+	if c.mayGo(mail) || !c.mayGo(toSlack) {
+		t.Errorf("with a mail server that hangs, may mail go: %v, and may Slack be told: %v", c.mayGo(mail), c.mayGo(toSlack))
+	}
+}
+
 func TestOneTenantLeavesRoomForOthers(t *testing.T) {
 	endpoints := &directory{}
 	c := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.Nop()}) // that does not run
@@ -433,6 +501,56 @@ func TestEachOddityIsSaid(t *testing.T) {
 		if strings.Count(log.String(), says) != 1 {
 			t.Errorf("%q is not there once in %s", says, log)
 		}
+	}
+}
+
+// Whoever may publish can write as much as an event holds, and what is read is kept
+// for a while.
+func TestAWordIsNoLargerThanJethookWritesThem(t *testing.T) {
+	endpoints, log := &directory{}, &lines{}
+	endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}))
+	dead := aWord
+	dead.Type, dead.Count, dead.Events, dead.Reasons = streams.DeliveryDead, 1_000_000, make([]Death, MaxDeaths), map[delivery.Reason]int{}
+	for i := range dead.Events {
+		dead.Events[i] = Death{EventID: strings.Repeat("i", 64), EventType: strings.Repeat("t", 4000), Reason: delivery.AttemptsExhausted, Attempts: 100, At: moment}
+	}
+	for _, reason := range delivery.Reasons() {
+		dead.Reasons[reason] = 100_000
+	}
+	events, reasons, long := dead, dead, aWord
+	events.Events = make([]Death, MaxDeaths+1)
+	reasons.Reasons = maps.Clone(dead.Reasons)
+	reasons.Reasons["another"] = 1
+	long.Why = strings.Repeat("x", maxWord)
+	for name, c := range map[string]struct {
+		w    Word
+		told int
+	}{"as large as they come": {dead, 1}, "more events": {events, 0}, "more reasons": {reasons, 0}, "more text": {long, 0}} {
+		courier := newCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Logger: zerolog.New(log)}) // that does not run
+		courier.Heard(eventAbout(t, c.w, name), "crm")
+		if len(courier.notes) != c.told {
+			t.Errorf("%s: %d are told", name, len(courier.notes))
+		}
+	}
+	if strings.Count(log.String(), "not one that jethook wrote") != 3 {
+		t.Errorf("the log has %s", log)
+	}
+}
+
+// A consumer that begins anew reads a week of words.
+func TestOldWordsAreNotBrought(t *testing.T) {
+	endpoints, log := &directory{}, &lines{}
+	endpoints.put(t, "acme", "crm", contact(endpoint.Contact{Slack: "https://hooks.example.com/CANARY"}))
+	results := 0
+	c := NewCourier(CourierOptions{Endpoints: endpoints, HTTP: post(nil), Brought: func(string, string) { results++ }, Logger: zerolog.New(log)}) // that does not run
+	for i := range 100 {
+		e := eventAbout(t, aWord, fmt.Sprint(i))
+		e.Time = time.Now().Add(-2 * oldNews)
+		c.Heard(e, "crm")
+	}
+	c.Heard(eventAbout(t, aWord, "new"), "crm")
+	if len(c.notes) != 1 || c.notes[0].event != "new" || results > 0 || log.String() != "" {
+		t.Errorf("%d are brought, %d were not, and the log has %s", len(c.notes), results, log)
 	}
 }
 

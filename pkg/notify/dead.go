@@ -56,6 +56,9 @@ type pendingDeaths struct {
 // dead tells of dead letters: of the first at once, of those that follow together.
 func (r *Record) dead(s Settings, f Facts) (words []Word, look time.Time) {
 	r.Dead.Deaths = r.Dead.and(f.Deaths)
+	if latest := f.Now.Add(s.Every).UTC(); r.Dead.Until.After(latest) {
+		r.Dead.Until = latest // the clock of whoever said the last word is ahead
+	}
 	d := r.Dead
 	switch {
 	case d.Count == 0:

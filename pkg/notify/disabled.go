@@ -6,8 +6,9 @@ import (
 	"jethook/streams"
 )
 
-// oldNews is from when on a disabling is not told of any more: somebody has seen
-// it, or a version of jethook that says nothing did it long ago.
+// oldNews is from when on nothing is told of a disabling any more, nor to contacts of
+// what was said: somebody has seen it, it is otherwise by now, or a version of jethook
+// that says nothing did it long ago.
 const oldNews = time.Hour
 
 // disabled says that jethook disabled the endpoint, once for each time.

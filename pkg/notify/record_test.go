@@ -229,6 +229,21 @@ func TestDeadLettersAreToldOfAtOnceAndThenTogether(t *testing.T) {
 	s.tells(streams.DeliveryDead)
 }
 
+// A replica whose clock is ahead silences nobody until it is that late.
+func TestDeadLettersAreToldOfThoughAClockIsAhead(t *testing.T) {
+	s := newStory(t)
+	s.now = s.now.Add(6 * time.Hour)
+	s.bury(1, delivery.Rejected)
+	s.look()
+	s.tells(streams.DeliveryDead)
+	s.now = s.now.Add(-6 * time.Hour)
+	s.bury(1, delivery.Rejected)
+	s.look()
+	s.tells()
+	s.pass(s.s.Every)
+	s.tells(streams.DeliveryDead)
+}
+
 // Whatever an endpoint does: no storm, nobody is left with what is not so, and no
 // dead letter is forgotten.
 func TestWhateverHappensThereIsNoStormAndTheLastWordIsTrue(t *testing.T) {

@@ -18,10 +18,10 @@ import (
 // written by whoever may publish it.
 const maxLine = 200
 
-// line returns a text as part of one line.
+// line returns a text as part of one line, which reads as it is written.
 func line(text string) string {
 	text = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || c == '\u2028' || c == '\u2029' {
+		if !unicode.IsPrint(c) {
 			return ' '
 		}
 		return c
@@ -92,7 +92,7 @@ func (w Word) Causes() (lines []string) {
 	reasons := slices.SortedFunc(maps.Keys(w.Reasons), func(a, b delivery.Reason) int {
 		return cmp.Or(cmp.Compare(w.Reasons[b], w.Reasons[a]), cmp.Compare(a, b))
 	})
-	for _, reason := range reasons[:min(len(reasons), MaxDeaths)] {
+	for _, reason := range reasons {
 		lines = append(lines, fmt.Sprintf("%d %s", w.Reasons[reason], line(string(reason))))
 	}
 	return lines

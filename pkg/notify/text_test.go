@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"jethook/pkg/delivery"
 	"jethook/streams"
@@ -96,7 +97,11 @@ func TestTheREADMENamesEveryField(t *testing.T) {
 func TestTextsAreLinesWhateverAWordSays(t *testing.T) {
 	w := aWord
 	w.Why = "a\r\nBcc: x@y.z\x00\u2028" + strings.Repeat("ü", 1000)
-	w.Endpoint = "acme/crm\nSubject: b"
+	w.Endpoint = "acme/crm\nSubject: b\u202e"
+	w.LastError = "\u202e\u2066\u200b\u009b\U000e0041"
+	if strings.ContainsFunc(w.Subject()+w.Text(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+		t.Errorf("not all can be seen: %+q", w.Text())
+	}
 	if strings.ContainsAny(w.Subject(), "\r\n") || strings.Contains(w.Text(), "\nBcc:") || len(w.Text()) > 2000 {
 		t.Errorf("it says %q", w.Text())
 	}

@@ -3,10 +3,12 @@ package notify
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"strings"
 	"time"
 
 	"jethook/pkg/delivery"
+	"jethook/pkg/event"
 	"jethook/streams"
 )
 
@@ -72,6 +74,21 @@ type Death struct {
 
 // MaxDeaths is how many dead letters a word names.
 const MaxDeaths = 10
+
+// maxWord bounds the body of a word, in bytes.
+const maxWord = 64 << 10
+
+// readWord reads an event in jethook's name about an endpoint, and reports whether it
+// is one that jethook may have written. Who published it may say anything of any
+// endpoint but that it is another's, and no more of it than a word has room for: it is
+// kept until contacts are told.
+func readWord(e event.Event, endpoint string) (w Word, ok bool) {
+	if len(e.Body) > maxWord || json.Unmarshal(e.Body, &w) != nil {
+		return Word{}, false
+	}
+	return w, w.Type == e.Type && w.Endpoint == endpoint && happenings[w.Type] != "" &&
+		len(w.Events) <= MaxDeaths && len(w.Reasons) <= len(delivery.Reasons())
+}
 
 // ID returns the event's id, which NATS and receivers drop a copy by. It is the
 // same whichever replica says the word.

@@ -49,7 +49,7 @@ func startAccounting(ctx context.Context, o Options, js jetstream.JetStream, rep
 		defer close(ended)
 		a.run(ctx)
 	}()
-	undo.add("accounting", func() error { stop(); <-ended; return nil })
+	undo.addBeside("accounting", func() error { stop(); <-ended; return nil })
 }
 
 // accounting adds up the deliveries of recent events for the metrics. One replica

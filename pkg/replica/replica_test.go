@@ -195,6 +195,21 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// What waits for others when it stops does so beside the rest, and what all need stops
+// when they have.
+func TestUndoBeside(t *testing.T) {
+	var u undo
+	words, traces := make(chan struct{}), make(chan struct{})
+	ended := 0
+	u.add("connection", func() error { ended++; return nil })
+	u.addBeside("traces", func() error { close(traces); <-words; return nil })
+	u.addBeside("words", func() error { close(words); <-traces; return nil })
+	u.add("server", func() error { <-traces; return nil })
+	if err := u.all(zerolog.Nop()); err != nil || ended != 1 {
+		t.Errorf("%v, and the connection ended %d times", err, ended)
+	}
+}
+
 // Where somebody deletes the stream of the attempt log, it is made again, and
 // nothing that was kept meanwhile is missing in it.
 func TestAttemptLogIsMadeAgain(t *testing.T) {

@@ -16,7 +16,7 @@ func startTracing(ctx context.Context, o Options, self string, undo *undo) (*tra
 	if err != nil {
 		return nil, err
 	}
-	undo.add("export of traces", func() error { t.Stop(ctx); return nil })
+	undo.addBeside("export of traces", func() error { t.Stop(ctx); return nil })
 	o.Logger.Info().Msg("traces are exported, as OpenTelemetry's variables say")
 	return t, nil
 }

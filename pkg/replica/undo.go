@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/rs/zerolog"
 )
@@ -11,18 +12,30 @@ import (
 type undo struct{ steps []step }
 
 type step struct {
-	name string
-	do   func() error
+	name   string
+	beside bool // what was added later may still be stopping
+	do     func() error
 }
 
-func (u *undo) add(name string, do func() error) { u.steps = append(u.steps, step{name, do}) }
+// add adds what stops when all that is added later has stopped.
+func (u *undo) add(name string, do func() error) { u.steps = append(u.steps, step{name, false, do}) }
+
+// addBeside adds what stops while what is added later does, which does not need it.
+func (u *undo) addBeside(name string, do func() error) {
+	u.steps = append(u.steps, step{name, true, do})
+}
 
 func (u *undo) all(log zerolog.Logger) error {
-	var errs []error
-	for _, s := range slices.Backward(u.steps) {
+	errs := make([]error, len(u.steps))
+	var stopping sync.WaitGroup
+	for i, s := range slices.Backward(u.steps) {
+		if !s.beside {
+			stopping.Wait()
+		}
 		log.Debug().Str("part", s.name).Msg("stopping")
-		errs = append(errs, s.do())
+		stopping.Go(func() { errs[i] = s.do() })
 	}
+	stopping.Wait()
 	u.steps = nil
 	return errors.Join(errs...)
 }

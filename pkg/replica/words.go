@@ -42,7 +42,7 @@ func tell(ctx context.Context, o Options, js jetstream.JetStream, topology strea
 	var running sync.WaitGroup
 	running.Go(func() { w.Notifier.Run(ctx) })
 	running.Go(func() { w.Courier.Run(ctx) })
-	undo.add("words to endpoints' owners", func() error { stop(); running.Wait(); return nil })
+	undo.addBeside("words to endpoints' owners", func() error { stop(); running.Wait(); return nil })
 	return w
 }
 

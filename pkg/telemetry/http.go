@@ -11,6 +11,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// The bounds of what is answered at a time: whoever reads slowly holds a page in memory.
+const (
+	mostScrapes  = 16
+	answerWithin = 30 * time.Second
+)
+
 // Server serves /healthz, /readyz and /metrics.
 type Server struct {
 	http     *http.Server
@@ -28,8 +34,8 @@ func Listen(ctx context.Context, addr string, m *Metrics, ready func() error) (*
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, ready()) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{}))
-	s := &Server{&http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: mostScrapes}))
+	s := &Server{&http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: answerWithin}, l}
 	return s, nil
 }
 
@@ -44,9 +50,14 @@ func (s *Server) Serve() error {
 	return nil
 }
 
-// Shutdown ends the server when its requests are answered, or with ctx.
+// Shutdown ends the server when its requests are answered, or with ctx: what is not
+// answered by then is cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	if err := s.http.Shutdown(ctx); err != nil {
+	err := s.http.Shutdown(ctx)
+	if ctx.Err() != nil {
+		err = s.http.Close()
+	}
+	if err != nil {
 		return fmt.Errorf("stop serving HTTP: %w", err)
 	}
 	return nil

@@ -3,13 +3,17 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -137,4 +141,113 @@ func TestShutdownBeforeServe(t *testing.T) {
 	if err := s.Serve(); err != nil {
 		t.Error(err)
 	}
+}
+
+// gathering is a collector that is at it until it may end.
+type gathering struct{ began, end chan struct{} }
+
+func (gathering) Describe(chan<- *prometheus.Desc) {}
+
+func (g gathering) Collect(chan<- prometheus.Metric) {
+	g.began <- struct{}{}
+	<-g.end
+}
+
+// Scrapes that come on and on take no more than so many pages.
+func TestScrapesAreBounded(t *testing.T) {
+	m, g := NewMetrics("test"), gathering{make(chan struct{}), make(chan struct{})}
+	m.Registry.MustRegister(g)
+	url := "http://" + serveMetrics(t, m) + "/metrics"
+	statuses := make(chan int, mostScrapes+1)
+	scrape := func() {
+		status, _, _ := get(t, http.MethodGet, url)
+		statuses <- status
+	}
+	for range mostScrapes {
+		go scrape()
+		<-g.began
+	}
+	go scrape()
+	select {
+	case status := <-statuses:
+		if status != http.StatusServiceUnavailable {
+			t.Errorf("one more is answered with %d", status)
+		}
+	case <-g.began:
+		t.Error("one more is at it")
+	}
+	close(g.end)
+	for range mostScrapes {
+		if status := <-statuses; status != http.StatusOK {
+			t.Errorf("one is answered with %d", status)
+		}
+	}
+}
+
+// one is a listener to which one connection comes.
+type one struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (l one) Accept() (net.Conn, error) {
+	if c, ok := <-l.conns; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func TestASlowReaderIsCutOff(t *testing.T) {
+	s, err := Listen(t.Context(), "127.0.0.1:0", NewMetrics("test"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.listener.Close() }) // the server's is the pipe
+	synctest.Test(t, func(t *testing.T) {
+		l := one{s.listener, make(chan net.Conn, 1)}
+		near, far := net.Pipe()
+		l.conns <- far
+		served := make(chan error, 1)
+		go func() { served <- s.http.Serve(l) }()
+		fmt.Fprint(near, "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
+		<-time.After(answerWithin + time.Second)
+		if n, err := near.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("%d bytes are there still, %v", n, err)
+		}
+		close(l.conns)
+		if err := <-served; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// Whoever does not get on with a request does not make a stop fail.
+func TestShutdownCutsOff(t *testing.T) {
+	began, end := make(chan struct{}), make(chan struct{})
+	s, err := Listen(t.Context(), "127.0.0.1:0", NewMetrics("test"), func() error { close(began); <-end; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	served, answered := make(chan error, 1), make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	go func() {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr()+"/readyz", nil)
+		if err == nil {
+			var res *http.Response
+			if res, err = (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req); err == nil {
+				res.Body.Close()
+			}
+		}
+		answered <- err
+	}()
+	<-began
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := errors.Join(s.Shutdown(over), <-served); err != nil {
+		t.Error(err)
+	}
+	if err := <-answered; err == nil {
+		t.Error("it is answered all the same")
+	}
+	close(end)
 }

@@ -69,10 +69,11 @@ func Start(ctx context.Context, o Options) (*Tracer, error) {
 		tracer: provider.Tracer("jethook", trace.WithInstrumentationVersion(o.Version))}, nil
 }
 
-// stopFor bounds how long a stop waits for the last spans to be taken.
-const stopFor = 5 * time.Second
+// stopFor bounds how long a stop waits for the last spans to be taken. With the grace
+// of attempts before it, a stop is over within the 30 s that Kubernetes gives it.
+const stopFor = 3 * time.Second
 
-// Stop exports what is left and ends the tracer, within five seconds. What could
+// Stop exports what is left and ends the tracer, within three seconds. What could
 // not be exported by then is lost, and logged.
 func (t *Tracer) Stop(ctx context.Context) {
 	if t == nil {

@@ -13,11 +13,24 @@ import (
 
 // spotlight chooses the endpoints that have figures of their own: the busiest,
 // and those in trouble. However many endpoints there are, it remembers those that
-// it shows alone, and has a look at those that had attempts.
+// it shows and as many that may be next, and has a look at those that had attempts.
 type spotlight struct {
-	most  int                // of the busiest
-	busy  map[string]float64 // how busy the busiest are, in attempts from one look to the next
-	shown map[string]bool    // the busiest, and those in trouble
+	most  int                 // of the busiest
+	busy  map[string]busyness // of the busiest, and of those that may be next
+	shown map[string]bool     // the busiest, and those in trouble
+}
+
+// busyness is how many attempts an endpoint has from one look to the next, in the
+// long run: sum grows to that, and sum/weight is the average of the looks since it is
+// known. Who is shown is chosen by sum, so that a moment makes nobody the busiest, and
+// who may be next by the average, so that a newcomer is not passed over.
+type busyness struct{ sum, weight float64 }
+
+func (b busyness) average() float64 { return b.sum / b.weight }
+
+// after returns it after a look at which there were n attempts.
+func (b busyness) after(n float64) busyness {
+	return busyness{fading*b.sum + (1-fading)*n, fading*b.weight + (1 - fading)}
 }
 
 const (
@@ -26,7 +39,7 @@ const (
 	troubledShare = 5
 	// fading is how much of how busy an endpoint was counts at the next look, so
 	// that one which pauses for a moment stays.
-	fading = 0.8
+	fading = 0.9
 )
 
 // ended returns what the tally of an endpoint takes an attempt for.
@@ -41,15 +54,13 @@ func ended(r delivery.Result) gate.Ended {
 }
 
 func newSpotlight(most int) spotlight {
-	return spotlight{most: most, busy: make(map[string]float64), shown: make(map[string]bool)}
+	return spotlight{most: most, busy: make(map[string]busyness), shown: make(map[string]bool)}
 }
 
 // look counts the attempts of endpoints that are shown, and chooses anew who is.
 // troubled are those in trouble, the ones that are to be shown first.
 func (s *spotlight) look(sets []*gate.Set, troubled []string, metrics *telemetry.Metrics) {
-	for name := range s.busy {
-		s.busy[name] *= fading
-	}
+	attempts := make(map[string]float64, len(s.busy)) // of those that are known
 	fresh := ranked{most: s.most}
 	for _, set := range sets {
 		set.Tallies(func(name string, t gate.Tally) {
@@ -58,16 +69,19 @@ func (s *spotlight) look(sets []*gate.Set, troubled []string, metrics *telemetry
 			}
 			n := float64(t.Delivered) + float64(t.Failed)
 			if _, known := s.busy[name]; known {
-				s.busy[name] += (1 - fading) * n
+				attempts[name] += n
 			} else {
 				fresh.add(name, n)
 			}
 		})
 	}
-	s.rank(fresh)
-	next := make(map[string]bool, len(s.busy)+len(troubled))
-	for name := range s.busy {
-		next[name] = true
+	for name, b := range s.busy {
+		s.busy[name] = b.after(attempts[name])
+	}
+	busiest := s.rank(fresh)
+	next := make(map[string]bool, len(busiest)+len(troubled))
+	for _, e := range busiest {
+		next[e.name] = true
 	}
 	for _, name := range troubled[:min(len(troubled), troubledShare*s.most)] {
 		next[name] = true
@@ -80,20 +94,34 @@ func (s *spotlight) look(sets []*gate.Set, troubled []string, metrics *telemetry
 	s.shown = next
 }
 
-// rank makes the busiest those that are it now. Of two that are equally busy the
-// one stays that was there.
-func (s *spotlight) rank(fresh ranked) {
-	all := ranked{most: s.most}
-	for name, score := range s.busy {
-		all.add(name, score)
-	}
+// rank returns the busiest, and remembers them and those that may be next. Of two
+// that are equally busy the one stays that was there.
+func (s *spotlight) rank(fresh ranked) (busiest []scored) {
 	for _, e := range fresh.first {
-		all.add(e.name, e.score)
+		s.busy[e.name] = busyness{}.after(e.score)
 	}
-	clear(s.busy)
-	for _, e := range all.first {
-		s.busy[e.name] = e.score
+	first := ranked{most: s.most}
+	for _, there := range []bool{true, false} {
+		for name, b := range s.busy {
+			if s.shown[name] == there {
+				first.add(name, b.sum)
+			}
+		}
 	}
+	known := s.busy
+	s.busy = make(map[string]busyness, 2*s.most)
+	for _, e := range first.first {
+		s.busy[e.name] = known[e.name]
+		delete(known, e.name)
+	}
+	next := ranked{most: s.most}
+	for name, b := range known {
+		next.add(name, b.average())
+	}
+	for _, e := range next.first {
+		s.busy[e.name] = known[e.name]
+	}
+	return first.first
 }
 
 // forget makes room: the endpoint is gone.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +79,61 @@ func TestSpotlightIsOnTheBusiest(t *testing.T) {
 	}
 }
 
+// happens makes about as many attempts at an endpoint as it has on average.
+func (l *lit) happens(r *rand.Rand, name string, mean float64) {
+	n := 0
+	for p := r.Float64(); p > math.Exp(-mean); p *= r.Float64() { // Knuth's way to a Poisson distribution
+		n++
+	}
+	if n > 0 {
+		l.attempts(name, n)
+	}
+}
+
+// Chance makes nobody the busiest: that would be another series each time.
+func TestSpotlightStaysOnTheBusiest(t *testing.T) {
+	const busiest, others, looks = 20, 1000, 120 // which are ten minutes
+	r := rand.New(rand.NewPCG(1, 2))
+	l, ever, rightly := newLit(t, busiest), make(map[string]bool), 0
+	for range looks {
+		for i := range busiest {
+			l.happens(r, fmt.Sprintf("busy/%d", i), 3)
+		}
+		for i := range others {
+			l.happens(r, fmt.Sprintf("other/%d", i), 1)
+		}
+		for _, name := range l.after() {
+			ever[name] = true
+			if strings.HasPrefix(name, "busy/") {
+				rightly++
+			}
+		}
+	}
+	if len(ever) > 5*busiest || rightly < 9*busiest*looks/10 {
+		t.Errorf("in ten minutes, %d endpoints were shown, and of the %d busiest %.1f at a time", len(ever), busiest, float64(rightly)/looks)
+	}
+}
+
+// Whoever becomes one of the busiest is shown soon, however many are as busy as the
+// others.
+func TestSpotlightFindsNewcomers(t *testing.T) {
+	const busiest = 5
+	r := rand.New(rand.NewPCG(1, 2))
+	l := newLit(t, busiest)
+	for look := range 40 {
+		for i := range 100 {
+			l.happens(r, fmt.Sprintf("old/%d", i), 20)
+		}
+		if look >= 20 {
+			for i := range busiest {
+				l.happens(r, fmt.Sprintf("new/%d", i), 60)
+			}
+		}
+		l.after()
+	}
+	l.check(l.after(), "new/0", "new/1", "new/2", "new/3", "new/4")
+}
+
 // Whatever happens, there are few series, and little is remembered.
 func TestSpotlightIsBounded(t *testing.T) {
 	l := newLit(t, 3)
@@ -94,7 +152,7 @@ func TestSpotlightIsBounded(t *testing.T) {
 	if shown := l.after(troubled...); len(shown) > 3+3*troubledShare || !slices.Contains(shown, troubled[0]) {
 		t.Errorf("%d are shown, want 3 and %d times as many of those in trouble, the first first", len(shown), troubledShare)
 	}
-	if n := len(series(t, l.metrics, "jethook_endpoint_held")); n > 18 || len(l.busy) > 3 {
+	if n := len(series(t, l.metrics, "jethook_endpoint_held")); n > 18 || len(l.busy) > 2*3 {
 		t.Errorf("%d series, %d remembered", n, len(l.busy))
 	}
 }

@@ -263,7 +263,7 @@ func stop(t *testing.T, r *replica) {
 	}
 }
 
-// A collector that never answers delays no delivery, and a stop by five seconds at
+// A collector that never answers delays no delivery, and a stop by three seconds at
 // most. Another that answers when the replica stops gets what is left.
 func TestACollectorThatHangsHoldsNothingUp(t *testing.T) {
 	t.Parallel()
