@@ -164,16 +164,19 @@ func (c *publishCmd) summary(a *app, subject string, stored int, took time.Durat
 }
 
 func (c *publishCmd) body(in io.Reader) ([]byte, error) {
-	var body []byte
-	var err error
-	switch file, isFile := strings.CutPrefix(c.Data, "@"); {
-	case c.Data == "-":
-		body, err = io.ReadAll(in)
+	name, isFile := strings.CutPrefix(c.Data, "@")
+	switch {
 	case isFile:
-		body, err = os.ReadFile(file)
-	default:
-		body = []byte(c.Data)
+		file, err := os.Open(name) //nolint:gosec // the user says which
+		if err != nil {
+			return nil, fmt.Errorf("--data: %w", err)
+		}
+		defer file.Close() //nolint:errcheck // it was only read
+		in = file
+	case c.Data != "-":
+		in = strings.NewReader(c.Data)
 	}
+	body, err := readBody(in)
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
