@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"jethook/pkg/endpoint"
 )
 
 // version is set when the binary is built (-ldflags -X main.version=…).
@@ -90,11 +92,12 @@ func run(args []string, as *app) int {
 
 // fail prints an error and returns the exit code for it.
 func (a *app) fail(err error) int {
-	var usage usageError
+	_, usage := errors.AsType[usageError](err)
+	_, noName := errors.AsType[*endpoint.NameError](err) // only what was typed is read as one
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage):
+	case usage, noName:
 		fmt.Fprintf(a.Err, "jethook: %s\n", err)
 		return exitUsage
 	}
