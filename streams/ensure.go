@@ -77,9 +77,17 @@ type step struct {
 	do         func(context.Context) error
 }
 
+// errNoCluster is nats-server's code for a stream of several replicas where it is
+// alone.
+const errNoCluster = 10074
+
 // failed names all that was left undone where the user may not do it: an
 // operator makes it at one go.
 func failed(left []step, err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == errNoCluster {
+		err = fmt.Errorf("it is not part of a cluster, so that JETHOOK_STREAM_REPLICAS must be 1: %w", err)
+	}
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return fmt.Errorf("%s %s: %w", left[0].verb, left[0].name, err)
 	}

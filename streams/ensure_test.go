@@ -382,6 +382,16 @@ func TestEnsureErrors(t *testing.T) {
 			t.Errorf("error %v does not say how to start it", err)
 		}
 	})
+	t.Run("no cluster", func(t *testing.T) {
+		topology, err := NewTopology(Options{Names: testNames(t, ""), Replicas: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = topology.Ensure(testContext(t), connect(t, startServer(t)))
+		if err == nil || !strings.Contains(err.Error(), "JETHOOK_STREAM_REPLICAS must be 1") {
+			t.Errorf("error %v does not say what to do", err)
+		}
+	})
 	t.Run("canceled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

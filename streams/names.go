@@ -183,6 +183,10 @@ func (n Names) Held(tenant, endpoint string, kind Kind) string {
 	return n.namespace + ".held." + tenant + "." + endpoint + "." + string(kind)
 }
 
+// AllHeld returns the filter of all that lies among the held deliveries, marks and
+// what was set aside included.
+func (n Names) AllHeld() string { return n.namespace + ".held.>" }
+
 // ParseHeld takes the subject of a held delivery apart.
 func (n Names) ParseHeld(subject string) (tenant, endpoint string, kind Kind, err error) {
 	tokens := strings.Split(subject, ".")

@@ -16,7 +16,7 @@ func (g *grants) worker(ordered bool) {
 	g.allow("fetch events and deliveries", api("CONSUMER.MSG.NEXT", events, fanout), api("CONSUMER.MSG.NEXT", deliveries, "*"))
 	g.allow("acknowledge, hand back and keep them", append(replies("ACK", events, fanout), replies("ACK", deliveries, "*")...)...)
 	g.allow("store what comes of them",
-		g.namespace+".deliveries.>", g.namespace+".scheduled.>", g.namespace+".held.>", g.namespace+".dlq.>")
+		g.namespace+".deliveries.>", g.namespace+".scheduled.>", g.AllHeld(), g.namespace+".dlq.>")
 	g.allow("log attempts", g.namespace+".attempts.>", g.namespace+".ledger.>")
 	g.allow("add up what became of deliveries", api("DIRECT.GET", g.Attempts()), api("CONSUMER.LIST", events))
 	g.allow("read the body of an event that is too large for its delivery", api("DIRECT.GET", events))

@@ -18,6 +18,8 @@ import (
 	"jethook/pkg/deadletter"
 	"jethook/pkg/delivery"
 	"jethook/pkg/event"
+	"jethook/pkg/fleet"
+	"jethook/pkg/gate"
 	"jethook/streams"
 )
 
@@ -262,6 +264,46 @@ func TestEventShow(t *testing.T) {
 	_, errs := w.run(exitFailed, "event", "show", "evt_3")
 	contains(t, errs, "nothing is known", "evt_3", "reaches back to")
 	w.run(exitUsage, "event", "show", "")
+}
+
+// Of a delivery that is held, the reason is told or none: that others are before it
+// only where there are any.
+func TestEventShowTellsWhyADeliveryIsHeld(t *testing.T) {
+	w := startWorld(t)
+	log, flush := w.log()
+	e := w.published("evt_1", "{}")
+	log.Matched(&e, []string{"crm"}, nil)
+	flush()
+	shown := func() string {
+		t.Helper()
+		out, _ := w.run(exitDone, "event", "show", "evt_1")
+		contains(t, out, "acme/crm: held")
+		return out
+	}
+	w.held(1, "acme/crm", 0)
+	hold := func(e event.Event) {
+		t.Helper()
+		d := delivery.New(e, "crm")
+		m, err := d.Encode(w.names.Held("acme", "crm", streams.HeldNew), 0)
+		w.must(err)
+		_, err = w.js.PublishMsg(w.ctx, m)
+		w.must(err)
+	}
+	hold(e)
+	contains(t, shown(), "others are before it")
+	stream, err := w.js.Stream(w.ctx, w.names.Deliveries())
+	w.must(err)
+	w.must(stream.Purge(w.ctx))
+	hold(e)
+	hides(t, shown(), "others", "master keys")
+	w.until("no replica has the keys", func() bool {
+		w.member(fleet.Member{ID: "keyless", Keyless: true}) // each time: a heartbeat is soon forgotten
+		return strings.Contains(shown(), "no live replica has the master keys")
+	})
+	w.member(fleet.Member{ID: "keyed"})
+	hides(t, shown(), "others", "master keys")
+	w.opensGate("acme/crm", gate.Opened{Why: "5 failures in a row", Probes: 1})
+	contains(t, shown(), "the endpoint is failing: 5 failures in a row; probes: 1 failed, the next ")
 }
 
 // An event is found by the id that its producer gave it, whatever that is, and what

@@ -111,8 +111,11 @@ func demoCells(width, total int, parts ...int) []int {
 
 // counts says what matters of an endpoint; what is none is left out. Retries
 // matter while the endpoint gets all that is for it: beside deliveries that are
-// held or dead, they are mostly probes.
+// held or dead, they are mostly probes. What moves is stored in its new place before
+// it is removed from the old, and is told of in the new alone.
 func (l *demoLive) counts(i int, c demoCount) string {
+	c.dead = min(c.dead, c.wanted-c.delivered)
+	c.held = min(c.held, c.wanted-c.delivered-c.dead)
 	said := fmt.Sprintf("%d delivered", c.delivered)
 	if c.held > 0 {
 		said += fmt.Sprintf(", %d held", c.held)

@@ -329,7 +329,7 @@ func TestDemoBars(t *testing.T) {
 				var out bytes.Buffer
 				l := &demoLive{out: &out, events: events, width: 80}
 				var tally demoTally
-				tally.endpoints[1] = demoCount{delivered: delivered, retries: 4 * events, dead: dead, held: held * (events - delivered - dead)}
+				tally.endpoints[1] = demoCount{wanted: events, delivered: delivered, retries: 4 * events, dead: dead, held: held * (events - delivered - dead)}
 				l.draw(tally)
 				line := escapes.ReplaceAllString(strings.Split(out.String(), "\n")[1], "")
 				if n := utf8.RuneCountInString(line); n > l.width {
@@ -352,6 +352,22 @@ func TestDemoBars(t *testing.T) {
 					t.Fatalf("%d held: %s", tally.endpoints[1].held, line)
 				}
 			}
+		}
+	}
+}
+
+// What is stored in its new place and not removed from the old yet is told of once.
+func TestDemoCountsNothingTwice(t *testing.T) {
+	l := &demoLive{events: 60}
+	for want, c := range map[string]demoCount{
+		"16 delivered, 44 held":          {wanted: 60, delivered: 16, held: 45},
+		"0 delivered, 59 held, 1 dead":   {wanted: 60, held: 60, dead: 1},
+		"20 delivered, 40 dead":          {wanted: 60, delivered: 20, dead: 41},
+		"10 delivered, 5 held, 45 dead":  {wanted: 60, delivered: 10, held: 45, dead: 45},
+		"10 delivered, 20 held, 30 dead": {wanted: 60, delivered: 10, held: 20, dead: 30},
+	} {
+		if got := l.counts(1, c); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -141,8 +141,10 @@ func TestReplay(t *testing.T) {
 	}
 	out, _ = d.run(exitDone, "replay", "--seq", "1", "--rate", "1000")
 	contains(t, out, "1 dead letter replayed")
+	out, _ = d.run(exitDone, "replay", "--dry-run", "--json")
+	contains(t, out, `"replayed":1`, `"dry_run":true`)
 	out, _ = d.run(exitDone, "replay", "--json")
-	contains(t, out, `"replayed":1`, `"no_endpoint":{"acme/gone":2}`, `"windowed":false`)
+	contains(t, out, `"replayed":1`, `"dry_run":false`, `"no_endpoint":{"acme/gone":2}`, `"windowed":false`)
 	if n := d.count("WEBHOOKS_DELIVERIES"); n != 2 {
 		t.Errorf("%d deliveries", n)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"jethook/pkg/endpoint"
+	"jethook/streams"
 )
 
 type endpointListCmd struct {
@@ -33,6 +34,9 @@ func (c *endpointListCmd) Help() string {
 
 // Run lists endpoints, and the documents that cannot be read.
 func (c *endpointListCmd) Run(ctx context.Context, a *app) error {
+	if err := streams.CheckScope(c.Tenant, ""); err != nil {
+		return usageError{fmt.Errorf("--%w", err)}
+	}
 	return a.withEndpoints(ctx, func(client *client, store *endpoint.Store) error {
 		documents, broken, err := store.List(ctx)
 		if err != nil {

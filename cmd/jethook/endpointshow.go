@@ -25,26 +25,33 @@ func (c *endpointShowCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		if c.Secrets && d.Sealed() {
-			fmt.Fprintf(a.Err, "jethook: %s: %s\n", d.Name(), errLocked)
-		}
-		document, err := c.document(d)
-		if err != nil {
-			return err
-		}
 		s, err := client.state(ctx, d)
 		if err != nil {
 			return err
 		}
-		public, sealed := publicKeys(d, time.Now())
-		if c.JSON {
-			return printShown(a, document, public, s)
+		if err := c.print(a, d, s); err != nil {
+			return err
 		}
-		fmt.Fprintf(a.Out, "%s: %s\n", d.Name(), s.Is)
-		s.print(a)
-		printPublicKeys(a, public, sealed)
-		return encodeIndented(a.Out, document, "  ")
+		if c.Secrets && d.Sealed() {
+			return fmt.Errorf("%s: %w", d.Name(), errLocked)
+		}
+		return nil
 	})
+}
+
+func (c *endpointShowCmd) print(a *app, d endpoint.Document, s endpointState) error {
+	document, err := c.document(d)
+	if err != nil {
+		return err
+	}
+	public, sealed := publicKeys(d, time.Now())
+	if c.JSON {
+		return printShown(a, document, public, s)
+	}
+	fmt.Fprintf(a.Out, "%s: %s\n", d.Name(), s.Is)
+	s.print(a)
+	printPublicKeys(a, public, sealed)
+	return encodeIndented(a.Out, document, "  ")
 }
 
 // document returns the document as JSON, its secrets hidden unless they were

@@ -145,12 +145,26 @@ func (c *client) why(ctx context.Context, d shownDelivery) (string, error) {
 	}
 	switch {
 	case s.Gate != nil:
-		return fmt.Sprintf("the endpoint is %s: %s; %s", s.Is, s.Why, probes(*s.Gate, time.Now())), nil
+		return fmt.Sprintf("the endpoint is %s: %s; probes: %s", s.Is, s.Why, s.probes(time.Now())), nil
 	case s.Why != "":
 		return fmt.Sprintf("the endpoint is %s: %s", s.Is, s.Why), nil
 	case s.Is != "" && d.State == audit.Held && s.Is != stateActive:
 		return fmt.Sprintf("the endpoint is %s", s.Is), nil
 	case d.State == audit.Held:
+		return c.whyHeld(ctx, document, s)
+	}
+	return "", nil
+}
+
+// whyHeld says why a delivery is held of which its endpoint is not the reason.
+func (c *client) whyHeld(ctx context.Context, d endpoint.Document, s endpointState) (string, error) {
+	replicas, err := c.replicas(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case len(d.Secrets) > 0 && locked(replicas):
+		return "no live replica has the master keys that open the endpoint's secrets (JETHOOK_MASTER_KEYS)", nil
+	case s.Waiting.Held > 1:
 		return "others are before it", nil
 	}
 	return "", nil

@@ -129,6 +129,9 @@ func (c *laneRemoveCmd) Run(ctx context.Context, a *app) error {
 	if c.ID == endpoint.DefaultLane {
 		return usageError{fmt.Errorf("the lane %s is there always: it cannot be removed", c.ID)}
 	}
+	if err := streams.CheckName(c.ID); err != nil {
+		return usageError{fmt.Errorf("lane %q: %w", c.ID, err)}
+	}
 	return a.changeEndpoints(ctx, func(_ *client, store *endpoint.Store) error {
 		if !c.Yes {
 			ok, err := a.ask("Remove lane " + c.ID + "? What is in it is still delivered, and new events take the default lane or another.")

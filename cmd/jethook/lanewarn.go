@@ -84,6 +84,11 @@ func restricted(replicas []fleet.Member) bool {
 	return len(replicas) > 0 && !slices.ContainsFunc(replicas, func(m fleet.Member) bool { return !m.Restricted })
 }
 
+// locked reports whether there are replicas and none can open endpoints' secrets.
+func locked(replicas []fleet.Member) bool {
+	return len(replicas) > 0 && !slices.ContainsFunc(replicas, func(m fleet.Member) bool { return !m.Keyless })
+}
+
 // unserved reports whether all live replicas serve other lanes. Without any,
 // none says so: they are still to be started.
 func unserved(replicas []fleet.Member, lane string) bool {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"jethook/pkg/endpoint"
 )
 
 // version is set when the binary is built (-ldflags -X main.version=…).
@@ -51,9 +53,10 @@ type usageError struct{ error }
 func main() { os.Exit(run(os.Args[1:], newApp())) }
 
 // run runs one command and returns its exit code.
-func run(args []string, a *app) int {
-	ctx, stop := signals(a)
-	defer stop()
+func run(args []string, as *app) int {
+	own := *as
+	a, out := &own, &output{Writer: as.Out}
+	a.Out = out
 	var c cli
 	parser, err := kong.New(&c,
 		kong.Name("jethook"),
@@ -62,7 +65,6 @@ func run(args []string, a *app) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Writers(a.Out, a.Err),
 		kong.Vars{"version": version},
-		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(a),
 	)
 	if err != nil {
@@ -77,16 +79,25 @@ func run(args []string, a *app) int {
 		return exitUsage
 	}
 	a.flags = c.NATS
-	return a.fail(k.Run())
+	ctx, stop := signals(a, k.Command() == "serve")
+	defer stop()
+	a.In = input{a.In, ctx}
+	k.BindTo(ctx, (*context.Context)(nil))
+	err = k.Run()
+	if unwritten := out.failure(); err == nil && unwritten != nil {
+		err = fmt.Errorf("the output could not be written, though the rest was done: %w", unwritten)
+	}
+	return a.fail(err)
 }
 
 // fail prints an error and returns the exit code for it.
 func (a *app) fail(err error) int {
-	var usage usageError
+	_, usage := errors.AsType[usageError](err)
+	_, noName := errors.AsType[*endpoint.NameError](err) // only what was typed is read as one
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage):
+	case usage, noName:
 		fmt.Fprintf(a.Err, "jethook: %s\n", err)
 		return exitUsage
 	}
@@ -100,23 +111,25 @@ func (a *app) fail(err error) int {
 var errSaid = errors.New("failed")
 
 // signals returns a context that ends with the first SIGINT or SIGTERM. A
-// second one ends the process at once.
-func signals(a *app) (context.Context, context.CancelFunc) {
+// second one ends the process at once, a replica with deliveries under way.
+func signals(a *app, replica bool) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	received := make(chan os.Signal, 2)
 	signal.Notify(received, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		select {
-		case <-received:
-			cancel()
-		case <-ctx.Done():
-			return
-		}
 		<-received
-		fmt.Fprintln(a.Err, "jethook: stopped at once by a second signal; what was under way will be made again")
+		cancel()
+		if _, second := <-received; !second {
+			return // stopped
+		}
+		said := "jethook: stopped at once by a second signal"
+		if replica {
+			said += "; what was under way will be made again"
+		}
+		fmt.Fprintln(a.Err, said)
 		os.Exit(exitFailed)
 	}()
-	return ctx, func() { signal.Stop(received); cancel() }
+	return ctx, func() { signal.Stop(received); close(received); cancel() }
 }
 
 type versionCmd struct{}

@@ -34,8 +34,11 @@ type publishCmd struct {
 
 // Run publishes and returns when NATS has stored everything.
 func (c *publishCmd) Run(ctx context.Context, a *app) error {
-	if c.Count < 1 || c.Rate < 0 {
-		return usageError{errors.New("--count is 1 or more, --rate 0 or more")}
+	if c.Count < 1 {
+		return usageError{errors.New("--count is 1 or more")}
+	}
+	if err := checkRate(c.Rate); err != nil {
+		return err
 	}
 	if c.ID != "" {
 		if err := event.CheckID(c.ID); err != nil {
@@ -152,28 +155,38 @@ func warnOfDuplicates(a *app, n int) {
 }
 
 func (c *publishCmd) summary(a *app, subject string, stored int, took time.Duration) error {
-	what := "1 event"
+	what := events(1)
 	switch {
 	case stored == 0:
 		what = "nothing"
 	case c.Count > 1:
-		what = fmt.Sprintf("%d events in %s (%.0f/s)", stored, took.Round(time.Millisecond), float64(stored)/took.Seconds())
+		what = fmt.Sprintf("%s in %s (%.0f/s)", events(stored), took.Round(time.Millisecond), float64(stored)/took.Seconds())
 	}
 	_, err := fmt.Fprintf(a.Out, "stored %s on %s\n", what, subject)
 	return err //nolint:wrapcheck // the error of a closed pipe says it all
 }
 
-func (c *publishCmd) body(in io.Reader) ([]byte, error) {
-	var body []byte
-	var err error
-	switch file, isFile := strings.CutPrefix(c.Data, "@"); {
-	case c.Data == "-":
-		body, err = io.ReadAll(in)
-	case isFile:
-		body, err = os.ReadFile(file)
-	default:
-		body = []byte(c.Data)
+func events(n int) string {
+	if n == 1 {
+		return "1 event"
 	}
+	return fmt.Sprintf("%d events", n)
+}
+
+func (c *publishCmd) body(in io.Reader) ([]byte, error) {
+	name, isFile := strings.CutPrefix(c.Data, "@")
+	switch {
+	case isFile:
+		file, err := os.Open(name) //nolint:gosec // the user says which
+		if err != nil {
+			return nil, fmt.Errorf("--data: %w", err)
+		}
+		defer file.Close() //nolint:errcheck // it was only read
+		in = file
+	case c.Data != "-":
+		in = strings.NewReader(c.Data)
+	}
+	body, err := readBody(in)
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
@@ -211,7 +224,7 @@ func (c *publishCmd) explain(client *client, err error) error {
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("no stream takes %s.events.>: run `jethook serve` or `jethook streams apply` first", client.Names.Namespace())
 	case errors.As(err, &api) && api.ErrorCode == 10054:
-		return fmt.Errorf("the event was not stored: it is larger than the stream %s allows (max_msg_size), which leaves room for the headers of retries: publish a reference instead (%w)", client.Names.Events(), err)
+		return fmt.Errorf("the event was not stored: with its headers it is larger than the stream %s allows (max_msg_size), which leaves room for the headers of retries: publish a reference instead (%w)", client.Names.Events(), err)
 	case errors.As(err, &api) && (api.ErrorCode == 10077 || api.ErrorCode == 10076):
 		return fmt.Errorf("the event was not stored: the stream %s is full, raise its limits or let it age (%w)", client.Names.Events(), err)
 	}

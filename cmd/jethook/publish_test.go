@@ -23,10 +23,13 @@ func TestPublishTellsOfDuplicates(t *testing.T) {
 	out, said = w.run(exitDone, "publish", "victim", "order.created", "--id", "batch", "--count", "3")
 	contains(t, out, "stored 2 events in ")
 	contains(t, said, "not stored: 1 of the events")
+	out, said = w.run(exitDone, "publish", "victim", "order.created", "--id", "batch", "--count", "4")
+	contains(t, out, "stored 1 event in ")
+	contains(t, said, "not stored: 3 of the events")
 	out, said = w.run(exitDone, "publish", "victim", "order.created", "--count", "2")
 	contains(t, out, "stored 2 events in ")
 	hides(t, said, "not stored")
-	if n := w.count("WEBHOOKS_EVENTS"); n != 1+2+2+2 {
+	if n := w.count("WEBHOOKS_EVENTS"); n != 1+2+2+1+2 {
 		t.Errorf("%d events are stored", n)
 	}
 }

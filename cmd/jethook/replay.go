@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -36,8 +37,8 @@ const oldLetter = 24 * time.Hour
 
 // Run replays dead letters.
 func (c *replayCmd) Run(ctx context.Context, a *app) error {
-	if !(c.Rate >= 0) { // NaN is no rate either
-		return usageError{fmt.Errorf("--rate %v: must not be negative", c.Rate)}
+	if err := checkRate(c.Rate); err != nil {
+		return err
 	}
 	return a.withLetters(ctx, c.filterFlags, func(client *client, store *deadletter.Store, f deadletter.Filter) error {
 		total, err := c.prepare(ctx, a, store, f)
@@ -62,6 +63,15 @@ func (c *replayCmd) Run(ctx context.Context, a *app) error {
 		meter.stop()
 		return c.report(ctx, a, result, err)
 	})
+}
+
+// checkRate returns an error for what is no rate of a --rate, NaN and infinity among
+// it.
+func checkRate(perSecond float64) error {
+	if !(perSecond >= 0) || math.IsInf(perSecond, 1) {
+		return usageError{fmt.Errorf("--rate %v: must be a number that is not negative; 0 is as fast as it goes", perSecond)}
+	}
+	return nil
 }
 
 var errDeclined = errors.New("declined")
@@ -94,7 +104,7 @@ func (c *replayCmd) prepare(ctx context.Context, a *app, store *deadletter.Store
 // report says what was done, and turns what was left undone into an error.
 func (c *replayCmd) report(ctx context.Context, a *app, r deadletter.ReplayResult, err error) error {
 	if c.JSON {
-		if err := encode(a.Out, r); err != nil {
+		if err := encode(a.Out, shownReplay{r, c.DryRun}); err != nil {
 			return err
 		}
 	} else {
@@ -112,6 +122,13 @@ func (c *replayCmd) report(ctx context.Context, a *app, r deadletter.ReplayResul
 		return fmt.Errorf("NATS did not take %s, which stay in the dead-letter queue; the first because: %s", letters(r.Refused), r.Refusal)
 	}
 	return nil
+}
+
+// shownReplay is a replay as --json prints it.
+type shownReplay struct {
+	deadletter.ReplayResult
+
+	DryRun bool `json:"dry_run"` // nothing was sent: replayed is what would be
 }
 
 // summary is the last line.

@@ -171,7 +171,11 @@ func byteSize(n int) string {
 // terminalWidth returns the columns of the terminal behind the output, 0 when
 // there is none or it does not tell.
 func terminalWidth(out *app) int {
-	file, ok := out.Out.(*os.File)
+	to := out.Out
+	if o, ok := to.(*output); ok {
+		to = o.Writer
+	}
+	file, ok := to.(*os.File)
 	if !ok || !out.Terminal {
 		return 0
 	}

@@ -95,7 +95,7 @@ func TestShowHidesSecrets(t *testing.T) {
 		hides(t, out+said, parts...)
 		contains(t, out, `"***"`, "X-Env", "jethook")
 	}
-	out, said = w.run(exitDone, "endpoint", "show", "acme/guarded", "--secrets")
+	out, said = w.run(exitFailed, "endpoint", "show", "acme/guarded", "--secrets")
 	hides(t, out, "CANARY", "whsec_")
 	contains(t, out, "sealed:v1:")
 	contains(t, said, "sealed with a master key that is not here", "JETHOOK_MASTER_KEYS", "JETHOOK_DATA_DIR")
@@ -114,7 +114,7 @@ func TestShowHidesSecrets(t *testing.T) {
 	t.Setenv("JETHOOK_DATA_DIR", dir)
 	shown()
 	w.must(os.WriteFile(secret.KeyFile(dir), []byte(newMaster+"\n"), 0o600)) // of another installation
-	_, said = w.run(exitDone, "endpoint", "show", "acme/guarded", "--secrets")
+	_, said = w.run(exitFailed, "endpoint", "show", "acme/guarded", "--secrets")
 	contains(t, said, "JETHOOK_MASTER_KEYS")
 	_, said = w.run(exitDone, "endpoint", "pause", "acme/guarded")
 	hides(t, said, "master")

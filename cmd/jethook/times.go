@@ -4,12 +4,23 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"jethook/pkg/endpoint"
 )
 
 // when is a time given as a flag: RFC 3339, or a duration that means that long
 // ago.
 type when struct{ time.Time }
+
+// Decode reads the flag, so that what is no value is told of as no time.
+func (w *when) Decode(ctx *kong.DecodeContext) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("time", &text); err != nil {
+		return err //nolint:wrapcheck // it is shown with the flag's name
+	}
+	return w.UnmarshalText([]byte(text))
+}
 
 // UnmarshalText reads 2026-01-02T15:04:05Z, 7d or 2h30m.
 func (w *when) UnmarshalText(text []byte) error {

@@ -2,17 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"jethook/pkg/signature"
 )
-
-// verifiableBody bounds the body that `jethook verify` reads.
-const verifiableBody = 64 << 20
 
 // verifyCmd is `jethook verify`: it judges the signature of one webhook.
 type verifyCmd struct {
@@ -21,9 +15,6 @@ type verifyCmd struct {
 	Timestamp string        `required:"" placeholder:"SECONDS" help:"Value of the header webhook-timestamp."`
 	Signature string        `required:"" placeholder:"SIGNATURES" help:"Value of the header webhook-signature."`
 	Tolerance time.Duration `default:"5m" help:"How far the timestamp may lie from now."`
-
-	// in replaces stdin in tests.
-	in io.Reader
 }
 
 // Help adds to what --help prints.
@@ -32,7 +23,7 @@ func (c *verifyCmd) Help() string {
 }
 
 // Run prints "valid", or returns an error that says what is wrong.
-func (c *verifyCmd) Run(_ context.Context, out *app) error {
+func (c *verifyCmd) Run(_ context.Context, a *app) error {
 	keys, err := parseKeys(c.Secret)
 	if err != nil {
 		return err
@@ -40,29 +31,13 @@ func (c *verifyCmd) Run(_ context.Context, out *app) error {
 	if c.Tolerance < 0 {
 		return usageError{fmt.Errorf("--tolerance %s: it must not be negative", c.Tolerance)}
 	}
-	body, err := c.body()
+	body, err := readBody(a.In)
 	if err != nil {
-		return err
+		return fmt.Errorf("the body on stdin: %w", err)
 	}
 	if err := signature.Verify(keys, c.ID, c.Timestamp, c.Signature, body, time.Now(), c.Tolerance); err != nil {
 		return fmt.Errorf("not valid: %w", err)
 	}
-	_, err = fmt.Fprintln(out.Out, "valid")
+	_, err = fmt.Fprintln(a.Out, "valid")
 	return err
-}
-
-// body reads what was received from stdin.
-func (c *verifyCmd) body() ([]byte, error) {
-	in := c.in
-	if in == nil {
-		in = os.Stdin
-	}
-	body, err := io.ReadAll(io.LimitReader(in, verifiableBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the body from stdin: %w", err)
-	}
-	if len(body) > verifiableBody {
-		return nil, errors.New("the body on stdin is larger than 64 MiB, which no webhook of jethook's is")
-	}
-	return body, nil
 }

@@ -39,9 +39,8 @@ func TestVerify(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				<-time.After(time.Until(time.Unix(1614265330, 0).Add(tt.after)))
 				c := vector
-				c.in = strings.NewReader(tt.body)
 				var stdout bytes.Buffer
-				err := c.Run(t.Context(), &app{Out: &stdout, Err: io.Discard})
+				err := c.Run(t.Context(), &app{In: strings.NewReader(tt.body), Out: &stdout, Err: io.Discard})
 				if !errors.Is(err, tt.want) {
 					t.Errorf("error %v, want %v", err, tt.want)
 				}
@@ -79,9 +78,9 @@ func TestVerifyWithAPublicKey(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				<-time.After(time.Until(time.Unix(1614265330, 0)))
 				c := verifyCmd{Secret: []string{tt.secret}, ID: "msg_p5jXN8AQM9LWM0D4loKWxJek", Timestamp: tt.timestamp, Signature: tt.signature,
-					Tolerance: 5 * time.Minute, in: strings.NewReader(tt.body)}
+					Tolerance: 5 * time.Minute}
 				var stdout bytes.Buffer
-				if err := c.Run(t.Context(), &app{Out: &stdout, Err: io.Discard}); !errors.Is(err, tt.want) || (stdout.String() == "valid\n") != (tt.want == nil) {
+				if err := c.Run(t.Context(), &app{In: strings.NewReader(tt.body), Out: &stdout, Err: io.Discard}); !errors.Is(err, tt.want) || (stdout.String() == "valid\n") != (tt.want == nil) {
 					t.Errorf("printed %q with error %v, want %v", stdout.String(), err, tt.want)
 				}
 			})
@@ -102,8 +101,8 @@ func TestVerifyRefusesWrongFlags(t *testing.T) {
 }
 
 func TestVerifyReadsNoEndlessBody(t *testing.T) {
-	c := verifyCmd{in: zeros{}}
-	if err := c.Run(t.Context(), &app{Out: io.Discard, Err: io.Discard}); err == nil || !strings.Contains(err.Error(), "64 MiB") {
+	c := verifyCmd{}
+	if err := c.Run(t.Context(), &app{In: zeros{}, Out: io.Discard, Err: io.Discard}); err == nil || !strings.Contains(err.Error(), "64 MiB") {
 		t.Errorf("error %v does not name the limit", err)
 	}
 }

@@ -22,8 +22,9 @@ type Letter struct {
 	Endpoint  string          `json:"endpoint"`
 	URL       string          `json:"url"` // as it may be shown; empty where the endpoint was gone
 	Reason    delivery.Reason `json:"reason"`
-	// Attempts is how many attempts were ever made, replays included; where the
-	// history is full (delivery.MaxHistory), at least that many.
+	// Attempts is how many attempts were ever made, replays included and failed
+	// probes left out; where the history is full (delivery.MaxHistory), at least
+	// that many.
 	Attempts   int       `json:"attempts"`
 	LastStatus int       `json:"last_status"` // 0 when no response came
 	LastError  string    `json:"last_error"`
@@ -91,7 +92,7 @@ func (o *open) decode(names streams.Names) error {
 	o.delivery = d
 	l.EventID, l.EventType, l.EventTime, l.EventSeq = d.Event.ID, d.Event.Type, d.Event.Time, d.Event.Seq
 	l.URL, l.Reason, l.LastStatus, l.LastError = why.URL, why.Reason, why.LastStatus, why.LastError
-	l.Attempts = max(len(d.State.History), d.State.Attempts)
+	l.Attempts = d.State.Made()
 	if d.State.History != nil {
 		l.History = d.State.History
 	}

@@ -63,6 +63,16 @@ func TestGetTellsAll(t *testing.T) {
 	}
 }
 
+func TestProbesAreNoAttempts(t *testing.T) {
+	w := newWorld(t, setting{})
+	d := dead("evt_down", "acme/crm", "order.created", nil)
+	d.State.Attempts, d.State.History[0].Probe = 0, true
+	l, err := w.store.Get(w.ctx, w.bury(d, delivery.EndpointDown))
+	if err != nil || l.Attempts != 0 || len(l.History) != 1 || !l.History[0].Probe {
+		t.Errorf("%d attempts, history %+v, %v", l.Attempts, l.History, err)
+	}
+}
+
 // unescaped decodes JSON for comparison.
 func unescaped(t *testing.T, data []byte) string {
 	t.Helper()

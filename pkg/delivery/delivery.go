@@ -68,6 +68,18 @@ type Attempt struct {
 	Probe bool `json:"probe,omitempty"`
 }
 
+// Made returns how many attempts were ever made, those of earlier rounds included
+// and failed probes left out; where the history is full, at least that many.
+func (s *State) Made() int {
+	n := 0
+	for _, a := range s.History {
+		if !a.Probe {
+			n++
+		}
+	}
+	return max(n, s.Attempts)
+}
+
 // New returns the delivery of an event to an endpoint, before its first
 // attempt.
 func New(e event.Event, endpoint string) Delivery {

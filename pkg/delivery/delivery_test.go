@@ -48,3 +48,21 @@ func TestMsgIDIsOfTheStateAlone(t *testing.T) {
 		t.Errorf("ids %s and %s", a.MsgID(), b.MsgID())
 	}
 }
+
+// A failed probe is in the history, and is none of the attempts.
+func TestMadeLeavesProbesOut(t *testing.T) {
+	for _, tt := range []struct {
+		state State
+		want  int
+	}{
+		{State{}, 0},
+		{State{History: []Attempt{{Probe: true}, {Probe: true}}}, 0},
+		{State{Attempts: 1, History: []Attempt{{Probe: true}, {}, {Probe: true}}}, 1},
+		{State{Attempts: 1, History: []Attempt{{}, {}, {}}}, 3}, // two before a replay
+		{State{Attempts: MaxHistory + 6, History: make([]Attempt, MaxHistory)}, MaxHistory + 6},
+	} {
+		if got := tt.state.Made(); got != tt.want {
+			t.Errorf("%d in this round and %d in the history are %d, want %d", tt.state.Attempts, len(tt.state.History), got, tt.want)
+		}
+	}
+}

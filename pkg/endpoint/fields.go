@@ -33,6 +33,7 @@ func (s *section) readEndpoint(node ast.Node, lines map[string]int) Document {
 	_, said := s.at["paused"]
 	d.KeepPaused = !said
 	s.found(d.check(s.rules))
+	s.found(d.checkKind())
 	if isName(d.Tenant) && isName(d.ID) {
 		s.once("endpoint "+d.Name(), lines)
 	}

@@ -305,6 +305,34 @@ func TestParseFileReportsPlaces(t *testing.T) {
 }
 
 // A syntax error anywhere in the file shows nothing of the file.
+func TestParseFileAsksForASecretOfTheKind(t *testing.T) {
+	for _, tt := range []struct {
+		signing Signing
+		secrets []secret.Secret
+		wants   string // that they begin with, where there is none
+	}{
+		{SigningV1, nil, ""},
+		{SigningV1a, nil, ""},
+		{SigningV1, []secret.Secret{testSecret}, ""},
+		{SigningV1a, []secret.Secret{testPrivateKey}, ""},
+		{SigningV1, []secret.Secret{testSecret, testPrivateKey}, ""},
+		{SigningV1a, []secret.Secret{testSecret, testPrivateKey}, ""},
+		{SigningV1, []secret.Secret{testPrivateKey}, "whsec_"},
+		{SigningV1a, []secret.Secret{testSecret, testSecret2}, "whsk_"},
+	} {
+		d := testDocument()
+		d.Signing, d.Secrets = tt.signing, secrets(tt.secrets...)
+		data := mustEncode(t, d)
+		if _, err := Decode(data, Rules{}); err != nil {
+			t.Errorf("stored with %s: %v", tt.signing, err)
+		}
+		_, err := ParseFile("f", fmt.Appendf(nil, "endpoints: [%s]", data), Rules{})
+		if (err != nil) != (tt.wants != "") || err != nil && !strings.Contains(err.Error(), "endpoints[0].secrets: must have one that begins with "+tt.wants) {
+			t.Errorf("%s with %d secrets: %v", tt.signing, len(tt.secrets), err)
+		}
+	}
+}
+
 func TestParseFileSyntaxErrorHidesSecrets(t *testing.T) {
 	for _, data := range []string{
 		"endpoints:\n- secrets: [CANARY\n", "secrets: CANARY: CANARY", "a: \"CANARY", "a: 'CANARY", "- *CANARY: x: y", "{CANARY, [}",

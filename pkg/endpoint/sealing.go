@@ -78,11 +78,11 @@ func (s *Store) Announce(ctx context.Context, sole bool) error {
 // takesOver returns an error unless the key that was announced may be replaced.
 func (s *Store) takesOver(ctx context.Context, announced secret.Sealer, sole bool) error {
 	if s.ring == nil {
-		return sealedByOthers(announced.ID())
+		return s.sealedByOthers(announced.ID())
 	}
 	own, foreign, err := s.sealedWith(ctx)
 	if err == nil && (foreign != nil || !own && !sole) {
-		err = sealedByOthers(announced.ID())
+		err = s.sealedByOthers(announced.ID())
 	}
 	return err
 }
@@ -92,7 +92,7 @@ func (s *Store) takesOver(ctx context.Context, announced secret.Sealer, sole boo
 func (s *Store) begins(ctx context.Context) error {
 	_, foreign, err := s.sealedWith(ctx)
 	if err == nil && foreign != nil {
-		err = sealedByOthers(foreign.KeyID())
+		err = s.sealedByOthers(foreign.KeyID())
 	}
 	return err
 }
@@ -120,8 +120,9 @@ func (s *Store) sealedWith(ctx context.Context) (own bool, foreign *secret.Secre
 	return own, foreign, err
 }
 
-func sealedByOthers(id string) error {
-	return fmt.Errorf("%w: its id is %s; add it to JETHOOK_MASTER_KEYS, or to the file master-keys in JETHOOK_DATA_DIR", ErrSealedByOthers, id)
+func (s *Store) sealedByOthers(id string) error {
+	return fmt.Errorf("%w: its id is %s; add it to JETHOOK_MASTER_KEYS, or to the file master-keys in JETHOOK_DATA_DIR; where it is lost, so are the secrets: "+
+		"`nats kv del %s %s`, then give every endpoint that has any its secrets anew, or remove it", ErrSealedByOthers, id, s.kv.Bucket(), sealingKey)
 }
 
 // errNoSealer says that what lies where public keys are announced is none.
@@ -176,7 +177,7 @@ func (s *Store) sealer(ctx context.Context) (secret.Sealer, error) {
 		return s.ring.Sealer(), nil
 	case s.ring != nil && !s.ring.Made(sealer):
 		// Somebody else's public key could have been put there to read what we seal.
-		return secret.Sealer{}, sealedByOthers(sealer.ID())
+		return secret.Sealer{}, s.sealedByOthers(sealer.ID())
 	}
 	return sealer, nil
 }

@@ -685,6 +685,28 @@ func TestAWrongRingDoesNotBeginAnew(t *testing.T) {
 	}
 }
 
+// A key that is lost takes its secrets along, and nothing else.
+func TestALostKeyIsLeftBehind(t *testing.T) {
+	b := newSealingBucket(t)
+	ctx := testContext(t)
+	apply(t, b.store(oldKey), testDocument())
+	other := b.store(otherKey)
+	if err := other.Announce(ctx, true); err == nil || !strings.Contains(err.Error(), "nats kv del "+testBucket+" "+sealingKey) {
+		t.Errorf("it is not said what to do: %v", err)
+	}
+	if err := b.kv.Delete(ctx, sealingKey); err != nil {
+		t.Fatal(err)
+	}
+	made, err := other.RotateSecret(ctx, "acme/crm", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.announce(other)
+	if got := b.get(other, "acme/crm"); !slices.Equal(got.Secrets, secrets(made)) {
+		t.Error("the endpoint does not have its new secret")
+	}
+}
+
 // A credential of the greatest length can still be read when it is sealed.
 func TestTheLongestCredentialIsSealed(t *testing.T) {
 	b := newSealingBucket(t)

@@ -127,6 +127,23 @@ func (d Document) checkSigning(report func(field, message string)) {
 	}
 }
 
+// checkKind asks for a secret of the kind that the document names, where it lists
+// any: with none of it, all signatures would be of the other kind. It is asked of
+// what people write, not of what is stored.
+func (d Document) checkKind() (problems Problems) {
+	signs := func(s SigningSecret) bool {
+		key, err := signature.ParseKey(s.Secret)
+		return err != nil || key.Version() == string(d.Signing) // what is none is told of already
+	}
+	if takes := secretOf[d.Signing]; takes != "" && len(d.Secrets) > 0 && !slices.ContainsFunc(d.Secrets, signs) {
+		problems = append(problems, Problem{Field: "secrets", Message: fmt.Sprintf("must have one that begins with %s: without it, nothing is signed as signing: %s says", takes, d.Signing)})
+	}
+	return problems
+}
+
+// secretOf says how the secrets of each kind of signing begin.
+var secretOf = map[Signing]string{SigningV1: "whsec_", SigningV1a: "whsk_"}
+
 func (d Document) checkDelivery(report func(field, message string)) {
 	checkDuration(report, "timeout", d.Timeout, minTimeout, maxTimeout)
 	checkDuration(report, "expire_after", d.ExpireAfter, minExpireAfter, maxExpireAfter)

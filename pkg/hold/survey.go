@@ -9,21 +9,19 @@ import (
 type Survey struct {
 	Held   map[string]Waiting // by TENANT/ENDPOINT
 	Total  uint64             // held deliveries
-	Others uint64             // those to be attempted or scheduled, and the few marks beside them
+	Others uint64             // those to be attempted or scheduled
 }
 
 // Survey returns All, and how much is beside it, for what All costs.
 func (s *Store) Survey(ctx context.Context) (Survey, error) {
-	all, messages, err := s.list(ctx, wildcard, wildcard)
+	all, others, err := s.list(ctx, s.names.AllHeld())
 	if err != nil {
 		return Survey{}, err
 	}
-	v := Survey{Held: all}
+	v := Survey{Held: all, Others: others}
 	for _, w := range all {
 		v.Total += w.Total()
 	}
-	// What came between the server's two looks may make one less of the other.
-	v.Others = max(messages, v.Total) - v.Total
 	return v, nil
 }
 

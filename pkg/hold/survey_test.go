@@ -14,7 +14,8 @@ func TestSurveyCountsWhatIsHeldAndWhatIsBeside(t *testing.T) {
 	for _, name := range []string{"acme/crm", "acme/crm", "acme2/crm"} {
 		w.hold(given(name, "a"), streams.HeldNew)
 	}
-	for _, subject := range []string{w.names.Delivery("default", "acme", "crm"), w.names.Scheduled("acme", "crm", "a", "e1")} {
+	for _, subject := range []string{w.names.Delivery("default", "acme", "crm"), w.names.Scheduled("acme", "crm", "a", "e1"),
+		w.names.OrderedState("acme", "crm"), w.names.ReplayMark("x"), w.names.Unreadable()} {
 		_, err := w.js.PublishMsg(w.ctx, nats.NewMsg(subject))
 		w.must(err)
 	}

@@ -44,29 +44,32 @@ func (s *Store) Of(ctx context.Context, tenant, endpoint string) (Waiting, error
 }
 
 func (s *Store) count(ctx context.Context, tenant, endpoint string) (map[string]Waiting, error) {
-	all, _, err := s.list(ctx, tenant, endpoint)
+	all, _, err := s.list(ctx, s.names.Held(tenant, endpoint, wildcard))
 	return all, err
 }
 
-// list returns what is held, and how many messages the stream has in all.
-func (s *Store) list(ctx context.Context, tenant, endpoint string) (_ map[string]Waiting, messages uint64, err error) {
+// list returns what is held under the subjects of a filter, and how many messages of
+// the stream lie under none of them.
+func (s *Store) list(ctx context.Context, filter string) (_ map[string]Waiting, others uint64, err error) {
 	stream, err := s.stream(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(s.names.Held(tenant, endpoint, wildcard)))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
 		return nil, 0, fmt.Errorf("count what is held in stream %s: %w", s.names.Deliveries(), err)
 	}
 	all := make(map[string]Waiting, len(info.State.Subjects))
+	others = info.State.Msgs
 	for subject, n := range info.State.Subjects {
+		others -= min(n, others) // the server looks twice, and some may have come between
 		tenant, endpoint, kind, err := s.names.ParseHeld(subject)
 		if err != nil {
-			continue // not ours: we hold under no such subject
+			continue // no delivery: we hold under no such subject
 		}
 		w := all[tenant+"/"+endpoint]
 		w.add(kind, n)
 		all[tenant+"/"+endpoint] = w
 	}
-	return all, info.State.Msgs, nil
+	return all, others, nil
 }

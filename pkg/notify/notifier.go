@@ -109,7 +109,7 @@ func (n *Notifier) Buried(d *delivery.Delivery, reason delivery.Reason) {
 		return
 	}
 	now := n.now()
-	death := Death{EventID: d.Event.ID, EventType: d.Event.Type, Reason: reason, Attempts: max(len(d.State.History), d.State.Attempts), At: now.UTC()}
+	death := Death{EventID: d.Event.ID, EventType: d.Event.Type, Reason: reason, Attempts: d.State.Made(), At: now.UTC()}
 	if k := len(d.State.History); k > 0 {
 		death.LastStatus = d.State.History[k-1].Status
 	}

@@ -54,7 +54,7 @@ func Verify(keys []Key, id, timestamp, signatures string, body []byte, now time.
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: it must be made over the body as it came, unparsed, with one of the %d keys given here",
+	return fmt.Errorf("%w: it must be made over the body as it came, unparsed, with one of the keys given here (%d)",
 		ErrNoMatch, len(keys))
 }
 
