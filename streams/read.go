@@ -32,6 +32,7 @@ type Message struct {
 	Time    time.Time // when it was stored
 	Header  nats.Header
 	Data    []byte
+	Pending uint64 // how many more there are behind it that the filter means
 }
 
 const (
@@ -118,7 +119,11 @@ func (r Read) page(ctx context.Context, js jetstream.JetStream) (page []Message,
 			return page, nil // one was lost on the way: the next page begins with it
 		}
 		previous = strconv.FormatUint(m.Sequence, 10)
-		page = append(page, Message{m.Subject, m.Sequence, m.Time, m.Header, m.Data})
+		pending, err := strconv.ParseUint(m.Header.Get("Nats-Num-Pending"), 10, 64)
+		if err != nil {
+			return page, err
+		}
+		page = append(page, Message{m.Subject, m.Sequence, m.Time, m.Header, m.Data, pending})
 	}
 	if len(page) == 0 {
 		return nil, errors.Join(errNoAnswer, ctx.Err())

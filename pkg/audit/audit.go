@@ -23,11 +23,12 @@ type Auditor struct {
 	// What only tests change:
 	settle func(context.Context) error // waits between looks at what moves
 	recent func(time.Time) []time.Time // since when an event is looked for before all is looked through
+	skew   time.Duration               // by how much the clocks of the servers that store streams may differ
 }
 
 // New returns an auditor of a namespace.
 func New(js jetstream.JetStream, n streams.Names) *Auditor {
-	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: settle, recent: recent}
+	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: settle, recent: recent, skew: skew}
 }
 
 // Log returns the store that is read, which knows what of it could not be read.
@@ -55,8 +56,8 @@ type Window struct {
 	Until time.Time // stored before this time; zero is now
 	Most  uint64    // only the newest so many; 0 is all
 
-	// MostLog lets the window begin later, so that of the attempt log no more than
-	// about so many bytes are about its time; 0 is all.
+	// MostLog lets the window begin later, so that no more than about so many bytes of
+	// the ledger are read; 0 is all. Where no event is as young, that is an error.
 	MostLog uint64
 
 	// Looks is how often at most what is nowhere is looked for; 0 is mostLooks.
@@ -157,8 +158,7 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	if b.until, err = a.timeOf(ctx, b.last); err != nil {
 		return nil, err
 	}
-	some, err := b.reach(ctx, w.MostLog)
-	if err != nil || !some {
+	if err := b.reach(ctx, w.MostLog); err != nil {
 		return nil, err
 	}
 	return b, nil

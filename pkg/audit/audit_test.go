@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -141,7 +142,7 @@ func TestTheRestIsNotRead(t *testing.T) {
 	w.store(&d, w.names.Held("acme", "down", streams.HeldNew))
 	w.ackAll()
 	w.log.Flush(w.ctx)
-	b := w.newBooks(e.Seq, e.Seq, e.Time.Add(skew)) // of which skew is taken off
+	b := w.newBooks(e.Seq, e.Seq, e.Time)
 	before := w.js.Conn().Stats().InBytes
 	for range 3 {
 		w.must(b.read(w.ctx))
@@ -323,6 +324,12 @@ func TestWithoutALog(t *testing.T) {
 	if r := w.audit(Window{}); r.Events != 1 || r.Unaccounted != 0 || !strings.Contains(r.Note, "reaches back") {
 		t.Errorf("with a log that is shorter: %+v", r)
 	}
+	// By another server's clock, events before it may be no older than what is left.
+	w.skew = time.Hour
+	if r, err := w.Audit(w.ctx, Window{}); err == nil {
+		t.Errorf("with a log that begins later by another clock: %+v", r)
+	}
+	w.skew = 0
 	w.must(stream.Purge(w.ctx))
 	if r, err := w.Audit(w.ctx, Window{}); !errors.Is(err, errEmptied) {
 		t.Errorf("with an emptied log: %+v, %v", r, err)
@@ -349,29 +356,52 @@ func TestWithoutALog(t *testing.T) {
 }
 
 // However much was logged for how few events, the newest of it only is looked at
-// where that is asked for.
+// where that is asked for. Where the window's events are older, that is said, and not
+// that there is no difference.
 func TestTheNewestOfTheLog(t *testing.T) {
 	w := newWorld(t)
-	for _, id := range []string{"a", "b", "c"} {
+	var lines uint64 // bytes of the ledger, of the event before
+	story := func(id string, attempts int) event.Event {
 		e := w.publish(id)
 		w.log.Matched(&e, []string{"crm"}, nil)
-		for range 1000 {
+		for range attempts {
 			w.attempt(e, "crm", 503)
 		}
 		w.attempt(e, "crm", 200)
 		w.log.Flush(w.ctx)
+		m, err := w.js.Stream(w.ctx, w.names.Attempts())
+		w.must(err)
+		last, err := m.GetLastMsgForSubject(w.ctx, w.names.Ledger(strconv.Itoa(attempt.Part(id))))
+		w.must(err)
+		lines = uint64(len(last.Data))
+		return e
+	}
+	var last event.Event
+	for i := range 4 {
+		last = story("busy-"+strconv.Itoa(i), 1000)
+	}
+	busy := lines
+	w.ackAll()
+	// Of the oldest message only those events are certain that were stored later.
+	for most, events := range map[uint64]int{5 * busy: 4, 7 * busy / 2: 2, 5 * busy / 2: 1} {
+		if r := w.audit(Window{MostLog: most}); r.Events != events || r.Unaccounted != 0 || (r.Note == "") != (events == 4) {
+			t.Errorf("%d bytes of the log of four events with %d each: %+v", most, busy, r)
+		}
+	}
+	for i := range 100 {
+		story("quiet-"+strconv.Itoa(i), 0)
 	}
 	w.ackAll()
-	stream, err := w.js.Stream(w.ctx, w.names.Attempts())
-	w.must(err)
-	all := stream.CachedInfo().State.Bytes
-	if r := w.audit(Window{MostLog: all/2 + 1}); r.Events == 0 || r.Events == 3 || r.Unaccounted != 0 || r.Note == "" {
-		t.Errorf("half of the log: %+v", r)
+	if r := w.audit(Window{MostLog: 100 * lines}); r.Events < 75 || r.Events > 100 || r.Unaccounted != 0 {
+		t.Errorf("the log of a hundred quiet events behind four busy ones: %+v", r)
 	}
-	if r := w.audit(Window{MostLog: all}); r.Events != 3 || r.Note != "" {
+	if r := w.audit(Window{Since: last.Time.Add(1), MostLog: 40 * busy}); r.Events != 100 || r.Note != "" {
+		t.Errorf("the same, asked for by time: %+v", r)
+	}
+	if r := w.audit(Window{}); r.Events != 104 || r.Note != "" {
 		t.Errorf("all of the log: %+v", r)
 	}
-	if r := w.audit(Window{MostLog: 1}); r.Events != 0 || r.Unaccounted != 0 {
-		t.Errorf("nothing of the log: %+v", r)
+	if r, err := w.Audit(w.ctx, Window{Until: last.Time.Add(1), MostLog: lines}); err == nil || !strings.Contains(err.Error(), "older than the newest") {
+		t.Errorf("events of which the newest of the log says nothing: %+v, %v", r, err)
 	}
 }

@@ -79,7 +79,7 @@ func (a *Auditor) newBooks(first, last uint64, since time.Time) *books {
 
 // read reads what the ledger says that was not read before.
 func (b *books) read(ctx context.Context) error {
-	read := streams.Read{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since.Add(-skew)}
+	read := streams.Read{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since.Add(-b.skew)}
 	if b.ledger > 0 {
 		read.First = b.ledger + 1
 	}

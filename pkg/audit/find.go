@@ -94,7 +94,7 @@ func (b *books) look(ctx context.Context) error {
 		read.First = min(read.First, it.looked+1)
 	}
 	if read.First == 1 && !b.since.IsZero() {
-		read.First, read.Since = 0, b.since.Add(-skew)
+		read.First, read.Since = 0, b.since.Add(-b.skew)
 	}
 	for _, read.Filter = range b.subjects(missing) {
 		for p, err := range b.places(ctx, read) {

@@ -64,6 +64,7 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.Auditor = New(w.js, w.names)
 	w.settle = func(context.Context) error { return nil }
+	w.skew = 0 // there is one server, and what is published next is no younger
 	w.log = attempt.NewWriter(attempt.Options{JetStream: w.js, Names: w.names, Counter: nobody{}, Logger: zerolog.Nop()})
 	run, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})

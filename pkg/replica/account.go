@@ -20,8 +20,8 @@ const (
 	accountEvery = time.Minute
 	accountFirst = 15 * time.Second
 	// accountFor is of how long the events are, up to a moment ago, accountMost of
-	// how many the newest, and accountLog about how much of the attempt log is read
-	// for that: whatever the load, it is as much at the most.
+	// how many the newest, and accountLog about how much of the ledger is read for
+	// that: whatever the load, it is as much at the most.
 	accountFor  = time.Hour
 	accountMost = 10_000
 	accountLog  = 64 << 20
