@@ -99,6 +99,9 @@ func (r Read) page(ctx context.Context, js jetstream.JetStream) (page []Message,
 	if r.most == 0 {
 		r.most = readMessages
 	}
+	if r.First > 0 {
+		r.most = int(min(uint64(r.most), r.Last-r.First+1))
+	}
 	messages, err := jetstreamext.GetBatch(ctx, js, r.Stream, r.most,
 		jetstreamext.GetBatchSubject(r.Filter), jetstreamext.GetBatchMaxBytes(readBytes), from)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -147,7 +146,7 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	}
 	if w.Most > 0 && b.last-b.first >= w.Most {
 		b.first = b.last - w.Most + 1
-		b.note = fmt.Sprintf("only the newest %d events of the span were looked at", w.Most)
+		b.say(fmt.Sprintf("only the newest %d events of the span were looked at", w.Most))
 	}
 	if b.first > b.last || state.Msgs == 0 {
 		return nil, nil //nolint:nilnil // nil says that there are none
@@ -191,42 +190,3 @@ func (a *Auditor) timeOf(ctx context.Context, seq uint64) (time.Time, error) {
 }
 
 func (a *Auditor) events() string { return a.names.Namespace() + ".events.>" }
-
-// floors returns up to where the consumers of events have acked: the least of all
-// lanes, and of each ordered endpoint.
-func (a *Auditor) floors(ctx context.Context) (least uint64, ordered map[string]uint64, err error) {
-	stream, err := a.js.Stream(ctx, a.names.Events())
-	if err != nil {
-		return 0, nil, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
-	}
-	least, ordered = stream.CachedInfo().State.LastSeq, map[string]uint64{}
-	list := stream.ListConsumers(ctx)
-	for info := range list.Info() {
-		if tenant, id, ok := streams.ParseOrdered(info.Name); ok {
-			// What it wanted before has a consumer of its own, which comes first.
-			name, floor := tenant+"/"+id, floorOf(info)
-			if other, more := ordered[name]; more {
-				floor = min(floor, other)
-			}
-			ordered[name] = floor
-		} else if info.Name == streams.Fanout || strings.HasPrefix(info.Name, streams.Fanout+"_") {
-			least = min(least, floorOf(info))
-		}
-	}
-	if err := list.Err(); err != nil {
-		return 0, nil, fmt.Errorf("list the consumers of %s: %w", a.names.Events(), err)
-	}
-	return least, ordered, nil
-}
-
-// floorOf returns up to where a consumer has nothing left: all that it was to have
-// where it waits for more.
-func floorOf(info *jetstream.ConsumerInfo) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return allOfIt
-	}
-	return info.AckFloor.Stream
-}
-
-// allOfIt is a floor that is above every sequence.
-const allOfIt = 1 << 62

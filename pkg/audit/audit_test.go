@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"jethook/pkg/attempt"
 	"jethook/pkg/delivery"
 	"jethook/pkg/event"
@@ -187,7 +190,7 @@ func TestALossLaterThanADiscard(t *testing.T) {
 	b.enter(&attempt.Entry{EventSeq: 2, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing)})
 	b.enter(&attempt.Entry{EventSeq: 3, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing + 1)})
 	for k := range b.nowhere() {
-		b.conclude(k, 3, nil)
+		b.conclude(k, &hands{fanout: hand{floor: 3}})
 	}
 	if r := b.report(); r.Discarded != 2 || r.Unaccounted != 1 || r.Differences[0].EventSeq != 3 {
 		t.Errorf("got %+v", r)
@@ -403,5 +406,73 @@ func TestTheNewestOfTheLog(t *testing.T) {
 	}
 	if r, err := w.Audit(w.ctx, Window{Until: last.Time.Add(1), MostLog: lines}); err == nil || !strings.Contains(err.Error(), "older than the newest") {
 		t.Errorf("events of which the newest of the log says nothing: %+v, %v", r, err)
+	}
+}
+
+// What waits in a lane that nobody serves hides no loss elsewhere, however much later:
+// each event is with the lane that it is in. That of a lane is not lost because the
+// default lane, which passes it over, has acked it.
+func TestALaneThatNobodyServes(t *testing.T) {
+	w := newWorld(t)
+	lane := func(id string, filters ...string) jetstream.Consumer {
+		topology, err := streams.NewTopology(streams.Options{Names: w.names})
+		w.must(err)
+		c := topology.Lane(id, filters, 1).Consumers[0]
+		made, err := w.js.CreateConsumer(w.ctx, c.Stream, c.Config)
+		w.must(err)
+		return made
+	}
+	bulk := lane("bulk", "*.billing.>", "*.report")
+	served := lane("fast", "*.auth.>")
+	var err error
+	for i, eventType := range []string{"billing.x", "order", "report", "auth.x", "order"} {
+		_, err = w.js.PublishMsg(w.ctx, &nats.Msg{Subject: "webhooks.events.acme." + eventType})
+		w.must(err)
+		if eventType == "order" {
+			w.log.Matched(&event.Event{ID: fmt.Sprint(i), Tenant: "acme", Seq: uint64(i + 1)}, []string{"crm"}, nil) // and it is lost
+		}
+	}
+	w.ackAll()
+	for info := (&jetstream.ConsumerInfo{}); info.NumPending < 2; { // which it learns a moment later
+		info, err = bulk.Info(w.ctx)
+		w.must(err)
+	}
+	m, err := served.Next()
+	w.must(err)
+	w.must(m.DoubleAck(w.ctx)) // without a line
+	r := w.audit(Window{})
+	w.expect(r, Report{Events: 2, Unread: 2, Matched: 2, Unaccounted: 3})
+	if fmt.Sprint(r.Differences) != "[{2 1 acme/crm} {4  } {5 4 acme/crm}]" {
+		t.Errorf("differences %+v", r.Differences)
+	}
+	for seq, unread := range map[uint64]bool{1: true, 3: true, 4: false} {
+		e, err := w.read(w.ctx, seq)
+		w.must(err)
+		if s := w.story(e.ID); s.Unmatched != unread || s.Unlogged == unread {
+			t.Errorf("of event %d it is said %+v", seq, s)
+		}
+	}
+}
+
+// An event of which the log knows nothing may have been acked while an older one is in
+// hand: that no replica has read it yet is said only of one that nobody was given.
+func TestAnEventBehindOneInHand(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"slow", "done", "next"} {
+		w.publish(id)
+	}
+	fanout, err := w.js.Consumer(w.ctx, w.names.Events(), streams.Fanout)
+	w.must(err)
+	for range 2 {
+		m, err := fanout.Next()
+		w.must(err)
+		if strings.HasSuffix(m.Headers().Get(jetstream.MsgIDHeader), "done") {
+			w.must(m.DoubleAck(w.ctx))
+		}
+	}
+	for id, unread := range map[string]bool{"slow": false, "done": false, "next": true} {
+		if s := w.story(id); s.Unmatched != unread || s.Unlogged == unread {
+			t.Errorf("of %s it is said %+v", id, s)
+		}
 	}
 }

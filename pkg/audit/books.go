@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"jethook/pkg/attempt"
@@ -16,7 +17,7 @@ type books struct {
 	*Auditor
 	first, last  uint64 // of the events
 	since, until time.Time
-	note         string
+	notes        []string // why not all that was asked for is in them
 
 	ledger     uint64            // up to where it was read
 	matches    map[uint64]int    // how often an event was matched
@@ -26,6 +27,7 @@ type books struct {
 	unburied   bool     // dead letters are taken to be where the ledger says
 	lost       []uint64 // events that nobody matched, and nobody will
 	unread     int      // events that nobody matched yet
+	handed     int      // those of them that somebody was given
 }
 
 // key names a delivery.
@@ -168,8 +170,15 @@ func (b *books) entry(k key) *entry {
 	return it
 }
 
+// say notes something once.
+func (b *books) say(note string) {
+	if !slices.Contains(b.notes, note) {
+		b.notes = append(b.notes, note)
+	}
+}
+
 func (b *books) report() Report {
-	r := Report{Since: b.since, Until: b.until, Note: b.note, Events: len(b.matches), Unread: b.unread, Unaccounted: len(b.lost)}
+	r := Report{Since: b.since, Until: b.until, Note: strings.Join(b.notes, "; "), Events: len(b.matches), Unread: b.unread, Unaccounted: len(b.lost)}
 	for _, seq := range b.lost {
 		r.Differences = append(r.Differences, Difference{EventSeq: seq})
 	}

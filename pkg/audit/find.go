@@ -17,7 +17,7 @@ import (
 // find looks for what the ledger does not say where it is.
 func (b *books) find(ctx context.Context) error {
 	// First, so that what is acked by now is in the ledger when that is read again.
-	least, ordered, err := b.floors(ctx)
+	h, err := b.hands(ctx)
 	if err != nil {
 		return err
 	}
@@ -28,15 +28,21 @@ func (b *books) find(ctx context.Context) error {
 	if err := b.look(ctx); err != nil {
 		return err
 	}
-	for k := range b.nowhere() {
-		b.conclude(k, least, ordered)
+	if err := b.divide(ctx, &h); err != nil {
+		return err
 	}
-	b.lost, b.unread = b.lost[:0], 0
+	for k := range b.nowhere() {
+		b.conclude(k, &h)
+	}
+	b.lost, b.unread, b.handed = b.lost[:0], 0, 0
 	for seq := b.first; seq <= b.last; seq++ {
 		switch {
 		case b.matches[seq] > 0:
-		case seq > least:
+		case h.have(seq):
 			b.unread++
+			if h.had(seq) {
+				b.handed++
+			}
 		default:
 			b.lost = append(b.lost, seq)
 		}
@@ -46,14 +52,14 @@ func (b *books) find(ctx context.Context) error {
 
 // conclude says what became of a delivery that lies nowhere, where what is acked and
 // what operators removed tells.
-func (b *books) conclude(k key, least uint64, ordered map[string]uint64) {
+func (b *books) conclude(k key, h *hands) {
 	it := b.deliveries[k]
-	floor, inOrder := ordered[k.endpoint]
+	floor, inOrder := h.ordered[k.endpoint]
 	inOrder = inOrder && it.ordered
 	switch died := !it.died.IsZero(); { // what comes of a dead letter is no event's to ack
 	case !died && inOrder && k.event <= floor:
 		b.deliveries[k] = nil // and not dead
-	case !died && (inOrder || k.event > least):
+	case !died && (inOrder || h.have(k.event)):
 		it.state = Waiting // in hand, or about to be
 	case slices.ContainsFunc(b.removals, func(r removal) bool { return r.covers(k, it) }):
 		it.state = Discarded

@@ -26,7 +26,7 @@ func (b *books) reach(ctx context.Context, mostLog uint64) error {
 	case state.Msgs == 0 && state.LastSeq > 0:
 		return errEmptied
 	case state.Msgs == 0:
-		b.note = "the attempt log is empty: JETHOOK_ATTEMPT_LOG may be off"
+		b.say("the attempt log is empty: JETHOOK_ATTEMPT_LOG may be off")
 	case state.FirstSeq > 1 && state.FirstTime.After(begins):
 		begins = state.FirstTime.Add(b.skew) // lines are gone of what is older by that clock
 	}
@@ -39,7 +39,7 @@ func (b *books) reach(ctx context.Context, mostLog uint64) error {
 		if !from {
 			return fmt.Errorf("%s: raise max_bytes of stream %s to keep more, or audit what came later", reaches, b.names.Attempts())
 		}
-		b.note = reaches
+		b.say(reaches)
 	}
 	newest, err := b.newest(ctx, state, mostLog)
 	if err != nil || !newest.After(b.since) {
@@ -49,7 +49,7 @@ func (b *books) reach(ctx context.Context, mostLog uint64) error {
 	if err == nil && !from {
 		err = fmt.Errorf("all events of the span are older than the newest %d bytes of the ledger, of which more is not read", mostLog)
 	}
-	b.note = fmt.Sprintf("only the newest %d bytes of the ledger were looked at", mostLog)
+	b.say(fmt.Sprintf("only the newest %d bytes of the ledger were looked at", mostLog))
 	return err
 }
 
