@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -58,6 +59,11 @@ type Window struct {
 	// MostLog lets the window begin later, so that no more than about so many bytes of
 	// the ledger are read; 0 is all. Where no event is as young, that is an error.
 	MostLog uint64
+
+	// MostBodies bounds how many bytes are read of what lies in the stream of deliveries,
+	// and of events that may be in a lane: behind that, what the ledger does not say
+	// where it is counts as waiting; 0 is all.
+	MostBodies int
 
 	// Looks is how often at most what is nowhere is looked for; 0 is mostLooks.
 	Looks int
@@ -128,7 +134,7 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	}
 	state := stream.CachedInfo().State
 	b := a.newBooks(state.FirstSeq, state.LastSeq, time.Time{})
-	b.unburied = w.Unburied
+	b.unburied, b.left = w.Unburied, cmp.Or(w.MostBodies, math.MaxInt)
 	if w.Until.IsZero() {
 		w.Until = state.LastTime.Add(time.Nanosecond)
 	}

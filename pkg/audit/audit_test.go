@@ -426,7 +426,7 @@ func TestALaneThatNobodyServes(t *testing.T) {
 	served := lane("fast", "*.auth.>")
 	var err error
 	for i, eventType := range []string{"billing.x", "order", "report", "auth.x", "order"} {
-		_, err = w.js.PublishMsg(w.ctx, &nats.Msg{Subject: "webhooks.events.acme." + eventType})
+		_, err = w.js.PublishMsg(w.ctx, &nats.Msg{Subject: "webhooks.events.acme." + eventType, Data: []byte("{}")})
 		w.must(err)
 		if eventType == "order" {
 			w.log.Matched(&event.Event{ID: fmt.Sprint(i), Tenant: "acme", Seq: uint64(i + 1)}, []string{"crm"}, nil) // and it is lost
@@ -445,6 +445,8 @@ func TestALaneThatNobodyServes(t *testing.T) {
 	if fmt.Sprint(r.Differences) != "[{2 1 acme/crm} {4  } {5 4 acme/crm}]" {
 		t.Errorf("differences %+v", r.Differences)
 	}
+	r = w.audit(Window{MostBodies: 1})
+	w.expect(r, Report{Events: 2, Unread: 3, Matched: 2, Waiting: 2, Note: tooMuch}) // the lane's events were not read
 	for seq, unread := range map[uint64]bool{1: true, 3: true, 4: false} {
 		e, err := w.read(w.ctx, seq)
 		w.must(err)
@@ -474,5 +476,32 @@ func TestAnEventBehindOneInHand(t *testing.T) {
 		if s := w.story(id); s.Unmatched != unread || s.Unlogged == unread {
 			t.Errorf("of %s it is said %+v", id, s)
 		}
+	}
+}
+
+// The bodies of what waits come along, so no more is read of them than is asked for.
+// What was not looked at is no difference, and it is said. So it is with a lane's events.
+func TestBodiesAreReadWithinBounds(t *testing.T) {
+	w := newWorld(t)
+	const n, size = 40, 256 << 10
+	for i := range n {
+		e := w.publish("e-" + strconv.Itoa(i))
+		e.Body = make([]byte, size)
+		endpoint := "down-" + strconv.Itoa(i%10)
+		w.log.Matched(&e, []string{endpoint}, nil)
+		d := delivery.New(e, endpoint)
+		w.store(&d, w.names.Held("acme", endpoint, streams.HeldNew))
+	}
+	lost := w.publish("lost")
+	w.log.Matched(&lost, []string{"crm"}, nil)
+	w.ackAll()
+	w.expect(w.audit(Window{MostBodies: n*size + 1}), Report{Events: n + 1, Matched: n + 1, Held: n, Unaccounted: 1})
+	before := w.js.Conn().Stats().InBytes
+	r := w.audit(Window{MostBodies: 2 * size})
+	if read := int(w.js.Conn().Stats().InBytes - before); read > n*size {
+		t.Errorf("%d bytes were read, where half a megabyte was asked for", read)
+	}
+	if r.Held != 3 || r.Waiting != n-2 || r.Unaccounted != 0 || r.Note == "" {
+		t.Errorf("got %+v", r)
 	}
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type books struct {
 	deliveries map[key]*entry    // nil for one that was delivered
 	endpoints  map[string]string // their names, each kept once
 	removals   []removal
+	left       int      // how many bytes of bodies may still be read; below 0 not all was
 	unburied   bool     // dead letters are taken to be where the ledger says
 	lost       []uint64 // events that nobody matched, and nobody will
 	unread     int      // events that nobody matched yet
@@ -75,7 +77,7 @@ const removing = 30 * time.Second
 const skew = 5 * time.Second
 
 func (a *Auditor) newBooks(first, last uint64, since time.Time) *books {
-	return &books{Auditor: a, first: first, last: last, since: since,
+	return &books{Auditor: a, first: first, last: last, since: since, left: math.MaxInt,
 		matches: make(map[uint64]int), deliveries: make(map[key]*entry), endpoints: make(map[string]string)}
 }
 

@@ -34,6 +34,12 @@ func (b *books) find(ctx context.Context) error {
 	for k := range b.nowhere() {
 		b.conclude(k, &h)
 	}
+	if b.left < 0 {
+		for _, it := range b.nowhere() {
+			it.state = Waiting
+			b.say(tooMuch)
+		}
+	}
 	b.lost, b.unread, b.handed = b.lost[:0], 0, 0
 	for seq := b.first; seq <= b.last; seq++ {
 		switch {
@@ -49,6 +55,8 @@ func (b *books) find(ctx context.Context) error {
 	}
 	return b.forgetDeleted(ctx)
 }
+
+const tooMuch = "so much waits or is held that not all of it was looked at: what was not found counts as waiting"
 
 // conclude says what became of a delivery that lies nowhere, where what is acked and
 // what operators removed tells.
@@ -88,7 +96,7 @@ const fewEndpoints = 8
 // looked at: so what was looked for before can lie there only.
 func (b *books) look(ctx context.Context) error {
 	missing := b.nowhere()
-	if len(missing) == 0 {
+	if len(missing) == 0 || b.left < 0 {
 		return nil
 	}
 	stream, err := b.js.Stream(ctx, b.names.Deliveries())
@@ -112,7 +120,7 @@ func (b *books) look(ctx context.Context) error {
 				it.state, it.place = p.state, p
 				delete(missing, k)
 			}
-			if len(missing) == 0 {
+			if b.left -= p.bytes; len(missing) == 0 || b.left < 0 {
 				return nil
 			}
 		}

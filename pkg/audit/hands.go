@@ -112,6 +112,11 @@ func (b *books) divide(ctx context.Context, h *hands) error {
 					return err
 				}
 				h.laned[m.Seq] = l
+				if b.left -= len(m.Data); b.left < 0 {
+					h.fanout.floor = min(h.fanout.floor, m.Seq) // of what is behind it nothing is known
+					b.say(tooMuch)
+					break
+				}
 			}
 		}
 	}
