@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -119,8 +120,13 @@ func (w *world) ackAll() {
 
 // attempt keeps an attempt.
 func (w *world) attempt(e event.Event, endpoint string, status int) *delivery.Delivery {
+	return w.attemptAt(time.Now(), e, endpoint, status)
+}
+
+// attemptAt keeps an attempt that a replica made at a time by its clock.
+func (w *world) attemptAt(at time.Time, e event.Event, endpoint string, status int) *delivery.Delivery {
 	d := delivery.New(e, endpoint)
-	r := delivery.Result{At: time.Now(), Duration: time.Millisecond, Status: status}
+	r := delivery.Result{At: at, Duration: time.Millisecond, Status: status, Body: strconv.Itoa(status)}
 	w.log.Attempt(&attempt.Made{Delivery: &d, Result: r, Verdict: delivery.Classify(r, nil)})
 	return &d
 }
