@@ -184,7 +184,7 @@ func (e *shownEvent) print(a *app) {
 	case e.Unmatched:
 		fmt.Fprintln(a.Out, "No replica has read it yet.")
 	case e.Unlogged:
-		fmt.Fprintln(a.Out, "The attempt log knows nothing of it: it does not reach back as far, or was off. What is to be found without:")
+		fmt.Fprintln(a.Out, "The attempt log knows nothing of it: a replica has only just taken it, or the log does not reach back as far, or was off. What is to be found without:")
 		if len(e.Deliveries) == 0 {
 			fmt.Fprintln(a.Out, "nothing waits until a set time, and there is no dead letter.")
 		}

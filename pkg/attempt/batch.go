@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -59,36 +60,48 @@ type message struct {
 	data    []byte
 }
 
-// messages returns a batch as messages that NATS takes.
+// messages returns a batch as messages, whatever their size.
 func (b *batch) messages(n streams.Names) (all []message) {
 	for subject, lines := range b.records {
 		if len(lines) > 0 {
-			all = appendSplit(all, subject, lines)
+			all = append(all, message{subject, lines})
 		}
 	}
 	for i, lines := range b.ledger {
 		if len(lines) > 0 {
-			all = appendSplit(all, n.Ledger(strconv.Itoa(i)), lines)
+			all = append(all, message{n.Ledger(strconv.Itoa(i)), lines})
 		}
 	}
 	return all
 }
 
-// lineBytes is about the most that a message of the stream has: NATS takes a
-// megabyte by default, and one more line may come.
-const lineBytes = 640 << 10
+const (
+	// lineBytes is the most that a message of the stream has, whatever NATS takes.
+	lineBytes = 640 << 10
+	// headerBytes is what the headers of a message have at the most.
+	headerBytes = 512
+)
 
-// appendSplit divides lines among as many messages as it takes.
-func appendSplit(all []message, subject string, lines []byte) []message {
-	for len(lines) > lineBytes {
-		end := lineBytes
-		for end > 0 && lines[end-1] != '\n' {
-			end--
-		}
-		if end == 0 { // a line of its own, which no writer here makes
-			break
-		}
-		all, lines = append(all, message{subject, lines[:end]}), lines[end:]
+// divide returns messages as such that a server takes which takes so many bytes.
+func divide(all []message, maxPayload int64) (divided []message) {
+	most := max(min(lineBytes, int(maxPayload)-headerBytes), 1)
+	for _, m := range all {
+		divided = appendSplit(divided, m, most)
 	}
-	return append(all, message{subject, lines})
+	return divided
+}
+
+// appendSplit divides the lines of a message among as many as it takes, of so many
+// bytes at the most, or a line.
+func appendSplit(all []message, m message, most int) []message {
+	for lines := m.data; len(lines) > 0; {
+		end := len(lines)
+		if end > most {
+			if end = bytes.LastIndexByte(lines[:most], '\n') + 1; end == 0 {
+				end = bytes.IndexByte(lines, '\n') + 1
+			}
+		}
+		all, lines = append(all, message{m.subject, lines[:end]}), lines[end:]
+	}
+	return all
 }

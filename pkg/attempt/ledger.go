@@ -107,9 +107,10 @@ func decodeEntry(line []byte) (Entry, error) {
 	return e, nil
 }
 
-// chunks divides names so that no line is larger than a message may be.
+// chunks divides names so that no line, nor a message that discards as many, is larger
+// than a server takes of which its operator allows it a tenth of a megabyte.
 func chunks(names []string) [][]string {
-	const most = 4000 // of 64 bytes at the most
+	const most = 400 // of 64 bytes at the most
 	if len(names) == 0 {
 		return [][]string{nil}
 	}

@@ -26,17 +26,16 @@ const (
 
 // publish stores messages: in batches, of which a server that syncs each write
 // makes one, or one by one where the stream takes no batches. It tries until ctx
-// ends or it is clear that NATS will never take them.
-func (w *Writer) publish(ctx context.Context, all []message) error {
+// ends. It returns how many lines are lost because NATS will never take them.
+func (w *Writer) publish(ctx context.Context, all []message) (lost int, err error) {
+	all = divide(all, w.o.JetStream.Conn().MaxPayload())
 	for chunk := range slices.Chunk(all, mostMessages) {
 		id := nuid.Next()
 		for {
-			err := w.publishOnce(ctx, chunk, id)
+			n, err := w.publishOnce(ctx, chunk, id)
 			if err == nil {
+				lost += n
 				break
-			}
-			if hopeless(err) {
-				return err
 			}
 			w.restore(ctx, err)
 			if w.late() {
@@ -47,11 +46,11 @@ func (w *Writer) publish(ctx context.Context, all []message) error {
 			case <-timer.C:
 			case <-ctx.Done():
 				timer.Stop()
-				return err
+				return 0, err
 			}
 		}
 	}
-	return nil
+	return lost, nil
 }
 
 // late reports whether acks were let go because nothing is stored.
@@ -77,23 +76,23 @@ func (w *Writer) restore(ctx context.Context, err error) {
 	}
 }
 
-// hopeless reports whether trying again can never go well.
-func hopeless(err error) bool {
-	const tooLarge jetstream.ErrorCode = 10054
+// tooLarge reports whether a message was larger than the stream or the server takes.
+func tooLarge(err error) bool {
+	const exceeds jetstream.ErrorCode = 10054
 	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.ErrorCode == tooLarge || errors.Is(err, nats.ErrMaxPayload)
+	return ok && api.ErrorCode == exceeds || errors.Is(err, nats.ErrMaxPayload)
 }
 
-// publishOnce stores messages unless they are stored under the id already.
-func (w *Writer) publishOnce(ctx context.Context, chunk []message, id string) error {
+// publishOnce stores messages unless they are stored under the id already. A batch of
+// which one is too large is not stored, and its messages are one by one.
+func (w *Writer) publishOnce(ctx context.Context, chunk []message, id string) (lost int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
 	if !w.single {
 		err := w.publishBatch(ctx, chunk, id)
-		if !unsupported(err) {
-			return err
+		if w.single = unsupported(err); !w.single && !tooLarge(err) {
+			return 0, err
 		}
-		w.single = true
 	}
 	return w.publishEach(ctx, chunk, id)
 }
@@ -129,23 +128,48 @@ func unsupported(err error) bool {
 	return ok && api.ErrorCode == disabled || errors.Is(err, jetstreamext.ErrInvalidBatchAck)
 }
 
-func (w *Writer) publishEach(ctx context.Context, chunk []message, id string) error {
+// publishEach stores messages one by one, and the halves of one that is too large.
+func (w *Writer) publishEach(ctx context.Context, chunk []message, id string) (lost int, err error) {
+	ids := make([]string, len(chunk))
 	acks := make([]jetstream.PubAckFuture, len(chunk))
 	for i, m := range chunk {
-		msg := &nats.Msg{Subject: m.subject, Data: m.data, Header: nats.Header{jetstream.MsgIDHeader: {id + "." + strconv.Itoa(i)}}}
-		var err error
-		if acks[i], err = w.o.JetStream.PublishMsgAsync(msg); err != nil {
-			return fmt.Errorf("store lines: %w", err)
+		ids[i] = id + "." + strconv.Itoa(i)
+		msg := &nats.Msg{Subject: m.subject, Data: m.data, Header: nats.Header{jetstream.MsgIDHeader: {ids[i]}}}
+		if acks[i], err = w.o.JetStream.PublishMsgAsync(msg); err != nil && !tooLarge(err) {
+			return 0, fmt.Errorf("store lines: %w", err)
 		}
 	}
-	for _, ack := range acks {
-		select {
-		case <-ack.Ok():
-		case err := <-ack.Err():
-			return fmt.Errorf("store lines: %w", err)
-		case <-ctx.Done():
-			return fmt.Errorf("store lines: %w", ctx.Err())
+	for i, ack := range acks {
+		err := stored(ctx, ack)
+		if tooLarge(err) {
+			halves := appendSplit(nil, chunk[i], len(chunk[i].data)/2)
+			if len(halves) == 1 { // a line
+				w.complain(err)
+				lost++
+				continue
+			}
+			var n int
+			n, err = w.publishEach(ctx, halves, ids[i])
+			lost += n
+		}
+		if err != nil {
+			return 0, fmt.Errorf("store lines: %w", err)
 		}
 	}
-	return nil
+	return lost, nil
+}
+
+// stored waits until a message is stored; without an ack the client did not send it.
+func stored(ctx context.Context, ack jetstream.PubAckFuture) error {
+	if ack == nil {
+		return nats.ErrMaxPayload
+	}
+	select {
+	case <-ack.Ok():
+		return nil
+	case err := <-ack.Err():
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

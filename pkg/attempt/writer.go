@@ -78,7 +78,7 @@ type Writer struct {
 	stopped chan struct{} // closed when run has ended
 
 	// Of the goroutine that stores.
-	send     func(context.Context, []message) error
+	send     func(context.Context, []message) (lost int, err error)
 	single   bool      // the stream takes no batches
 	logged   time.Time // when it was last said that something is not stored
 	restored time.Time // when it was last tried to make the stream again
@@ -267,17 +267,20 @@ func (w *Writer) take() *batch {
 
 // store stores a batch, or gives it up after a time. Acks do not wait for as long.
 func (w *Writer) store(ctx context.Context, b *batch) {
+	var lost int
 	var err error
 	if b.lines > 0 {
-		err = w.patiently(b, func() error {
+		err = w.patiently(b, func() (err error) {
 			ctx, cancel := within(ctx, keepFor)
 			defer cancel()
-			return w.send(ctx, b.messages(w.o.Names))
+			lost, err = w.send(ctx, b.messages(w.o.Names))
+			return err
 		})
 	}
-	w.letGo(b, err != nil && !hopeless(err))
+	w.letGo(b, err != nil)
 	if err == nil {
-		w.o.Counter.AttemptsLogged(b.lines)
+		w.o.Counter.AttemptsLogged(b.lines - lost)
+		w.o.Counter.AttemptsLost(lost)
 		b.reset()
 	} else {
 		w.o.Counter.AttemptsLost(b.lines)

@@ -2,6 +2,7 @@ package attempt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"jethook/pkg/delivery"
@@ -147,7 +150,8 @@ func TestStoredOnce(t *testing.T) {
 		log.single = single
 		lines := appendRecord(nil, attempted(1, "crm", 200, time.Now()), "")
 		for range 2 {
-			w.must(log.publishOnce(w.ctx, []message{{w.names.Attempt("acme", id), lines}, {w.names.Attempt("acme", id), lines}}, id))
+			_, err := log.publishOnce(w.ctx, []message{{w.names.Attempt("acme", id), lines}, {w.names.Attempt("acme", id), lines}}, id)
+			w.must(err)
 		}
 		if n := len(w.records(Filter{Tenant: "acme", Endpoint: id})); n != 2 {
 			t.Errorf("one by one %t: %d records, want 2", single, n)
@@ -222,7 +226,7 @@ func TestAcksWaitForOneBatchOnly(t *testing.T) {
 				var count counter
 				log := NewWriter(Options{Counter: &count})
 				batches := 0
-				log.send = func(ctx context.Context, _ []message) error {
+				log.send = func(ctx context.Context, _ []message) (int, error) {
 					takes := c.takes[min(batches, len(c.takes)-1)]
 					batches++
 					select {
@@ -230,9 +234,9 @@ func TestAcksWaitForOneBatchOnly(t *testing.T) {
 					case <-ctx.Done():
 					}
 					if takes >= keepFor {
-						return c.err
+						return 0, c.err
 					}
-					return nil
+					return 0, nil
 				}
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan struct{})
@@ -299,30 +303,67 @@ func TestStreamThatCannotBeMadeAgain(t *testing.T) {
 	}})
 	ctx, stop := context.WithTimeout(w.ctx, 3*tryAgain)
 	defer stop()
-	if err := log.publish(ctx, []message{{w.names.Attempt("acme", "crm"), []byte("{}\n")}}); err == nil || asked != 1 ||
+	if _, err := log.publish(ctx, []message{{w.names.Attempt("acme", "crm"), []byte("{}\n")}}); err == nil || asked != 1 ||
 		!strings.Contains(said.String(), "streams apply") || !strings.Contains(said.String(), errNever.Error()) {
 		t.Errorf("%v, asked %d times: %s", err, asked, said.String())
 	}
 }
 
-// What NATS will never take keeps nothing else waiting.
-func TestHopelessLinesAreLostAtOnce(t *testing.T) {
-	w := newWorld(t)
-	s, err := w.js.Stream(w.ctx, w.names.Attempts())
-	w.must(err)
-	config := s.CachedInfo().Config
-	config.MaxMsgSize = 1000
-	_, err = w.js.UpdateStream(w.ctx, config)
-	w.must(err)
-	log, _ := w.writer(All)
-	for range 100 {
-		log.Attempt(attempted(1, "crm", 200, time.Now()))
-	}
-	log.Flush(w.ctx)
-	log.Attempt(attempted(2, "crm", 200, time.Now()))
-	log.Flush(w.ctx)
-	if n := len(w.records(Filter{EventID: "evt-2"})); n != 1 || w.count.lost.Load() != 200 {
-		t.Errorf("%d records of the event after it, and %d lines are lost", n, w.count.lost.Load())
+// Whatever a server or the stream takes at a time, nothing is lost that it takes, in
+// batches or one by one: messages are made so small. What it will never take keeps
+// nothing else waiting.
+func TestMessagesAreAsSmallAsNATSWantsThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		payload, stream int32 // what they take at the most; 0 is the default
+		single          bool
+	}{
+		"a server":            {payload: 64 << 10},
+		"a server, singly":    {payload: 64 << 10, single: true},
+		"the stream":          {stream: 64 << 10},
+		"the stream, singly":  {stream: 64 << 10, single: true},
+		"hardly a line, both": {payload: 16 << 10, stream: 2000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if c.payload > 0 {
+				w.down()
+				w.opts.MaxPayload = c.payload
+				url := w.up()
+				nc, err := nats.Connect(url)
+				w.must(err)
+				t.Cleanup(nc.Close)
+				w.js, err = jetstream.New(nc)
+				w.must(err)
+				w.store = NewStore(w.js, w.names)
+			}
+			s, err := w.js.Stream(w.ctx, w.names.Attempts())
+			w.must(err)
+			config := s.CachedInfo().Config
+			config.MaxMsgSize, config.AllowAtomicPublish = cmp.Or(c.stream, -1), !c.single
+			_, err = w.js.UpdateStream(w.ctx, config)
+			w.must(err)
+			log, _ := w.writer(All)
+			const n = 500
+			m := attempted(1, "crm", 503, time.Now())
+			m.Result.Body = strings.Repeat("x", 512)
+			for range n {
+				log.Attempt(m)
+			}
+			log.Flush(w.ctx)
+			if records, lines := len(w.records(Filter{})), len(w.ledger()); records != n || lines != n {
+				t.Errorf("%d records and %d lines of the ledger, want %d of each", records, lines, n)
+			}
+			log.Matched(&m.Delivery.Event, slices.Repeat([]string{strings.Repeat("e", 63)}, 400), nil) // 26 KB
+			log.Attempt(attempted(2, "crm", 200, time.Now()))
+			log.Flush(w.ctx)
+			lost := int64(0)
+			if c.payload == 16<<10 {
+				lost = 1
+			}
+			if len(w.records(Filter{EventID: "evt-2"})) != 1 || w.count.lost.Load() != lost || w.count.logged.Load() != 2*n+3-lost {
+				t.Errorf("%d lines logged and %d lost, want %d lost", w.count.logged.Load(), w.count.lost.Load(), lost)
+			}
+		})
 	}
 }
 
@@ -360,4 +401,21 @@ func TestBackpressure(t *testing.T) {
 			t.Errorf("%d lines are lost, want 1", count.lost.Load())
 		}
 	})
+}
+
+// A batch of which the client refuses a message would stay begun at the server, which
+// has room for some such only: messages are divided before.
+func TestDivided(t *testing.T) {
+	lines := bytes.Repeat([]byte(strings.Repeat("x", 999)+"\n"), 2000)
+	for payload, most := range map[int64]int{1 << 20: lineBytes, 64 << 10: 64<<10 - headerBytes, 1: 1000, 0: 1000} {
+		var whole []byte
+		for _, m := range divide([]message{{"a", lines[:1000]}, {"a", lines[1000:]}}, payload) {
+			if whole = append(whole, m.data...); len(m.data) > most {
+				t.Errorf("a message of %d bytes, want %d at the most", len(m.data), most)
+			}
+		}
+		if !bytes.Equal(whole, lines) {
+			t.Errorf("with %d bytes of payload not all is there", payload)
+		}
+	}
 }

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,11 +23,12 @@ type Auditor struct {
 	// What only tests change:
 	settle func(context.Context) error // waits between looks at what moves
 	recent func(time.Time) []time.Time // since when an event is looked for before all is looked through
+	skew   time.Duration               // by how much the clocks of the servers that store streams may differ
 }
 
 // New returns an auditor of a namespace.
 func New(js jetstream.JetStream, n streams.Names) *Auditor {
-	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: settle, recent: recent}
+	return &Auditor{js: js, names: n, log: attempt.NewStore(js, n), letters: deadletter.NewStore(js, n), settle: settle, recent: recent, skew: skew}
 }
 
 // Log returns the store that is read, which knows what of it could not be read.
@@ -55,9 +56,14 @@ type Window struct {
 	Until time.Time // stored before this time; zero is now
 	Most  uint64    // only the newest so many; 0 is all
 
-	// MostLog lets the window begin later, so that of the attempt log no more than
-	// about so many bytes are about its time; 0 is all.
+	// MostLog lets the window begin later, so that no more than about so many bytes of
+	// the ledger are read; 0 is all. Where no event is as young, that is an error.
 	MostLog uint64
+
+	// MostBodies bounds how many bytes are read of what lies in the stream of deliveries,
+	// and of events that may be in a lane: behind that, what the ledger does not say
+	// where it is counts as waiting; 0 is all.
+	MostBodies int
 
 	// Looks is how often at most what is nowhere is looked for; 0 is mostLooks.
 	Looks int
@@ -128,7 +134,7 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	}
 	state := stream.CachedInfo().State
 	b := a.newBooks(state.FirstSeq, state.LastSeq, time.Time{})
-	b.unburied = w.Unburied
+	b.unburied, b.left = w.Unburied, cmp.Or(w.MostBodies, math.MaxInt)
 	if w.Until.IsZero() {
 		w.Until = state.LastTime.Add(time.Nanosecond)
 	}
@@ -146,7 +152,7 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	}
 	if w.Most > 0 && b.last-b.first >= w.Most {
 		b.first = b.last - w.Most + 1
-		b.note = fmt.Sprintf("only the newest %d events of the span were looked at", w.Most)
+		b.say(fmt.Sprintf("only the newest %d events of the span were looked at", w.Most))
 	}
 	if b.first > b.last || state.Msgs == 0 {
 		return nil, nil //nolint:nilnil // nil says that there are none
@@ -157,8 +163,7 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	if b.until, err = a.timeOf(ctx, b.last); err != nil {
 		return nil, err
 	}
-	some, err := b.reach(ctx, w.MostLog)
-	if err != nil || !some {
+	if err := b.reach(ctx, w.MostLog); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -191,42 +196,3 @@ func (a *Auditor) timeOf(ctx context.Context, seq uint64) (time.Time, error) {
 }
 
 func (a *Auditor) events() string { return a.names.Namespace() + ".events.>" }
-
-// floors returns up to where the consumers of events have acked: the least of all
-// lanes, and of each ordered endpoint.
-func (a *Auditor) floors(ctx context.Context) (least uint64, ordered map[string]uint64, err error) {
-	stream, err := a.js.Stream(ctx, a.names.Events())
-	if err != nil {
-		return 0, nil, fmt.Errorf("look up stream %s: %w", a.names.Events(), err)
-	}
-	least, ordered = stream.CachedInfo().State.LastSeq, map[string]uint64{}
-	list := stream.ListConsumers(ctx)
-	for info := range list.Info() {
-		if tenant, id, ok := streams.ParseOrdered(info.Name); ok {
-			// What it wanted before has a consumer of its own, which comes first.
-			name, floor := tenant+"/"+id, floorOf(info)
-			if other, more := ordered[name]; more {
-				floor = min(floor, other)
-			}
-			ordered[name] = floor
-		} else if info.Name == streams.Fanout || strings.HasPrefix(info.Name, streams.Fanout+"_") {
-			least = min(least, floorOf(info))
-		}
-	}
-	if err := list.Err(); err != nil {
-		return 0, nil, fmt.Errorf("list the consumers of %s: %w", a.names.Events(), err)
-	}
-	return least, ordered, nil
-}
-
-// floorOf returns up to where a consumer has nothing left: all that it was to have
-// where it waits for more.
-func floorOf(info *jetstream.ConsumerInfo) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return allOfIt
-	}
-	return info.AckFloor.Stream
-}
-
-// allOfIt is a floor that is above every sequence.
-const allOfIt = 1 << 62

@@ -3,9 +3,13 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/attempt"
 	"jethook/pkg/delivery"
@@ -141,7 +145,7 @@ func TestTheRestIsNotRead(t *testing.T) {
 	w.store(&d, w.names.Held("acme", "down", streams.HeldNew))
 	w.ackAll()
 	w.log.Flush(w.ctx)
-	b := w.newBooks(e.Seq, e.Seq, e.Time.Add(skew)) // of which skew is taken off
+	b := w.newBooks(e.Seq, e.Seq, e.Time)
 	before := w.js.Conn().Stats().InBytes
 	for range 3 {
 		w.must(b.read(w.ctx))
@@ -186,7 +190,7 @@ func TestALossLaterThanADiscard(t *testing.T) {
 	b.enter(&attempt.Entry{EventSeq: 2, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing)})
 	b.enter(&attempt.Entry{EventSeq: 3, Tenant: "acme", Endpoint: "crm", Outcome: delivery.Retry, Stored: at.Add(removing + 1)})
 	for k := range b.nowhere() {
-		b.conclude(k, 3, nil)
+		b.conclude(k, &hands{fanout: hand{floor: 3}})
 	}
 	if r := b.report(); r.Discarded != 2 || r.Unaccounted != 1 || r.Differences[0].EventSeq != 3 {
 		t.Errorf("got %+v", r)
@@ -323,6 +327,12 @@ func TestWithoutALog(t *testing.T) {
 	if r := w.audit(Window{}); r.Events != 1 || r.Unaccounted != 0 || !strings.Contains(r.Note, "reaches back") {
 		t.Errorf("with a log that is shorter: %+v", r)
 	}
+	// By another server's clock, events before it may be no older than what is left.
+	w.skew = time.Hour
+	if r, err := w.Audit(w.ctx, Window{}); err == nil {
+		t.Errorf("with a log that begins later by another clock: %+v", r)
+	}
+	w.skew = 0
 	w.must(stream.Purge(w.ctx))
 	if r, err := w.Audit(w.ctx, Window{}); !errors.Is(err, errEmptied) {
 		t.Errorf("with an emptied log: %+v, %v", r, err)
@@ -349,29 +359,149 @@ func TestWithoutALog(t *testing.T) {
 }
 
 // However much was logged for how few events, the newest of it only is looked at
-// where that is asked for.
+// where that is asked for. Where the window's events are older, that is said, and not
+// that there is no difference.
 func TestTheNewestOfTheLog(t *testing.T) {
 	w := newWorld(t)
-	for _, id := range []string{"a", "b", "c"} {
+	var lines uint64 // bytes of the ledger, of the event before
+	story := func(id string, attempts int) event.Event {
 		e := w.publish(id)
 		w.log.Matched(&e, []string{"crm"}, nil)
-		for range 1000 {
+		for range attempts {
 			w.attempt(e, "crm", 503)
 		}
 		w.attempt(e, "crm", 200)
 		w.log.Flush(w.ctx)
+		m, err := w.js.Stream(w.ctx, w.names.Attempts())
+		w.must(err)
+		last, err := m.GetLastMsgForSubject(w.ctx, w.names.Ledger(strconv.Itoa(attempt.Part(id))))
+		w.must(err)
+		lines = uint64(len(last.Data))
+		return e
+	}
+	var last event.Event
+	for i := range 4 {
+		last = story("busy-"+strconv.Itoa(i), 1000)
+	}
+	busy := lines
+	w.ackAll()
+	// Of the oldest message only those events are certain that were stored later.
+	for most, events := range map[uint64]int{5 * busy: 4, 7 * busy / 2: 2, 5 * busy / 2: 1} {
+		if r := w.audit(Window{MostLog: most}); r.Events != events || r.Unaccounted != 0 || (r.Note == "") != (events == 4) {
+			t.Errorf("%d bytes of the log of four events with %d each: %+v", most, busy, r)
+		}
+	}
+	for i := range 100 {
+		story("quiet-"+strconv.Itoa(i), 0)
 	}
 	w.ackAll()
-	stream, err := w.js.Stream(w.ctx, w.names.Attempts())
-	w.must(err)
-	all := stream.CachedInfo().State.Bytes
-	if r := w.audit(Window{MostLog: all/2 + 1}); r.Events == 0 || r.Events == 3 || r.Unaccounted != 0 || r.Note == "" {
-		t.Errorf("half of the log: %+v", r)
+	if r := w.audit(Window{MostLog: 100 * lines}); r.Events < 75 || r.Events > 100 || r.Unaccounted != 0 {
+		t.Errorf("the log of a hundred quiet events behind four busy ones: %+v", r)
 	}
-	if r := w.audit(Window{MostLog: all}); r.Events != 3 || r.Note != "" {
+	if r := w.audit(Window{Since: last.Time.Add(1), MostLog: 40 * busy}); r.Events != 100 || r.Note != "" {
+		t.Errorf("the same, asked for by time: %+v", r)
+	}
+	if r := w.audit(Window{}); r.Events != 104 || r.Note != "" {
 		t.Errorf("all of the log: %+v", r)
 	}
-	if r := w.audit(Window{MostLog: 1}); r.Events != 0 || r.Unaccounted != 0 {
-		t.Errorf("nothing of the log: %+v", r)
+	if r, err := w.Audit(w.ctx, Window{Until: last.Time.Add(1), MostLog: lines}); err == nil || !strings.Contains(err.Error(), "older than the newest") {
+		t.Errorf("events of which the newest of the log says nothing: %+v, %v", r, err)
+	}
+}
+
+// What waits in a lane that nobody serves hides no loss elsewhere, however much later:
+// each event is with the lane that it is in. That of a lane is not lost because the
+// default lane, which passes it over, has acked it.
+func TestALaneThatNobodyServes(t *testing.T) {
+	w := newWorld(t)
+	lane := func(id string, filters ...string) jetstream.Consumer {
+		topology, err := streams.NewTopology(streams.Options{Names: w.names})
+		w.must(err)
+		c := topology.Lane(id, filters, 1).Consumers[0]
+		made, err := w.js.CreateConsumer(w.ctx, c.Stream, c.Config)
+		w.must(err)
+		return made
+	}
+	bulk := lane("bulk", "*.billing.>", "*.report")
+	served := lane("fast", "*.auth.>")
+	var err error
+	for i, eventType := range []string{"billing.x", "order", "report", "auth.x", "order"} {
+		_, err = w.js.PublishMsg(w.ctx, &nats.Msg{Subject: "webhooks.events.acme." + eventType, Data: []byte("{}")})
+		w.must(err)
+		if eventType == "order" {
+			w.log.Matched(&event.Event{ID: fmt.Sprint(i), Tenant: "acme", Seq: uint64(i + 1)}, []string{"crm"}, nil) // and it is lost
+		}
+	}
+	w.ackAll()
+	for info := (&jetstream.ConsumerInfo{}); info.NumPending < 2; { // which it learns a moment later
+		info, err = bulk.Info(w.ctx)
+		w.must(err)
+	}
+	m, err := served.Next()
+	w.must(err)
+	w.must(m.DoubleAck(w.ctx)) // without a line
+	r := w.audit(Window{})
+	w.expect(r, Report{Events: 2, Unread: 2, Matched: 2, Unaccounted: 3})
+	if fmt.Sprint(r.Differences) != "[{2 1 acme/crm} {4  } {5 4 acme/crm}]" {
+		t.Errorf("differences %+v", r.Differences)
+	}
+	r = w.audit(Window{MostBodies: 1})
+	w.expect(r, Report{Events: 2, Unread: 3, Matched: 2, Waiting: 2, Note: tooMuch}) // the lane's events were not read
+	for seq, unread := range map[uint64]bool{1: true, 3: true, 4: false} {
+		e, err := w.read(w.ctx, seq)
+		w.must(err)
+		if s := w.story(e.ID); s.Unmatched != unread || s.Unlogged == unread {
+			t.Errorf("of event %d it is said %+v", seq, s)
+		}
+	}
+}
+
+// An event of which the log knows nothing may have been acked while an older one is in
+// hand: that no replica has read it yet is said only of one that nobody was given.
+func TestAnEventBehindOneInHand(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"slow", "done", "next"} {
+		w.publish(id)
+	}
+	fanout, err := w.js.Consumer(w.ctx, w.names.Events(), streams.Fanout)
+	w.must(err)
+	for range 2 {
+		m, err := fanout.Next()
+		w.must(err)
+		if strings.HasSuffix(m.Headers().Get(jetstream.MsgIDHeader), "done") {
+			w.must(m.DoubleAck(w.ctx))
+		}
+	}
+	for id, unread := range map[string]bool{"slow": false, "done": false, "next": true} {
+		if s := w.story(id); s.Unmatched != unread || s.Unlogged == unread {
+			t.Errorf("of %s it is said %+v", id, s)
+		}
+	}
+}
+
+// The bodies of what waits come along, so no more is read of them than is asked for.
+// What was not looked at is no difference, and it is said. So it is with a lane's events.
+func TestBodiesAreReadWithinBounds(t *testing.T) {
+	w := newWorld(t)
+	const n, size = 40, 256 << 10
+	for i := range n {
+		e := w.publish("e-" + strconv.Itoa(i))
+		e.Body = make([]byte, size)
+		endpoint := "down-" + strconv.Itoa(i%10)
+		w.log.Matched(&e, []string{endpoint}, nil)
+		d := delivery.New(e, endpoint)
+		w.store(&d, w.names.Held("acme", endpoint, streams.HeldNew))
+	}
+	lost := w.publish("lost")
+	w.log.Matched(&lost, []string{"crm"}, nil)
+	w.ackAll()
+	w.expect(w.audit(Window{MostBodies: n*size + 1}), Report{Events: n + 1, Matched: n + 1, Held: n, Unaccounted: 1})
+	before := w.js.Conn().Stats().InBytes
+	r := w.audit(Window{MostBodies: 2 * size})
+	if read := int(w.js.Conn().Stats().InBytes - before); read > n*size {
+		t.Errorf("%d bytes were read, where half a megabyte was asked for", read)
+	}
+	if r.Held != 3 || r.Waiting != n-2 || r.Unaccounted != 0 || r.Note == "" {
+		t.Errorf("got %+v", r)
 	}
 }

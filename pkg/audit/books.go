@@ -3,7 +3,9 @@ package audit
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"jethook/pkg/attempt"
@@ -16,16 +18,18 @@ type books struct {
 	*Auditor
 	first, last  uint64 // of the events
 	since, until time.Time
-	note         string
+	notes        []string // why not all that was asked for is in them
 
 	ledger     uint64            // up to where it was read
 	matches    map[uint64]int    // how often an event was matched
 	deliveries map[key]*entry    // nil for one that was delivered
 	endpoints  map[string]string // their names, each kept once
 	removals   []removal
+	left       int      // how many bytes of bodies may still be read; below 0 not all was
 	unburied   bool     // dead letters are taken to be where the ledger says
 	lost       []uint64 // events that nobody matched, and nobody will
 	unread     int      // events that nobody matched yet
+	handed     int      // those of them that somebody was given
 }
 
 // key names a delivery.
@@ -73,13 +77,13 @@ const removing = 30 * time.Second
 const skew = 5 * time.Second
 
 func (a *Auditor) newBooks(first, last uint64, since time.Time) *books {
-	return &books{Auditor: a, first: first, last: last, since: since,
+	return &books{Auditor: a, first: first, last: last, since: since, left: math.MaxInt,
 		matches: make(map[uint64]int), deliveries: make(map[key]*entry), endpoints: make(map[string]string)}
 }
 
 // read reads what the ledger says that was not read before.
 func (b *books) read(ctx context.Context) error {
-	read := streams.Read{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since.Add(-skew)}
+	read := streams.Read{Stream: b.names.Attempts(), Filter: b.names.Ledger("*"), Since: b.since.Add(-b.skew)}
 	if b.ledger > 0 {
 		read.First = b.ledger + 1
 	}
@@ -168,8 +172,15 @@ func (b *books) entry(k key) *entry {
 	return it
 }
 
+// say notes something once.
+func (b *books) say(note string) {
+	if !slices.Contains(b.notes, note) {
+		b.notes = append(b.notes, note)
+	}
+}
+
 func (b *books) report() Report {
-	r := Report{Since: b.since, Until: b.until, Note: b.note, Events: len(b.matches), Unread: b.unread, Unaccounted: len(b.lost)}
+	r := Report{Since: b.since, Until: b.until, Note: strings.Join(b.notes, "; "), Events: len(b.matches), Unread: b.unread, Unaccounted: len(b.lost)}
 	for _, seq := range b.lost {
 		r.Differences = append(r.Differences, Difference{EventSeq: seq})
 	}

@@ -21,9 +21,9 @@ import (
 type Story struct {
 	Event event.Event // without a body when the stream has it no more
 	Gone  bool        // the stream has it no more
-	// Unmatched says that no replica has matched the event to endpoints yet.
+	// Unmatched says that no replica was given the event yet.
 	Unmatched bool
-	// Unlogged says that one has, and that the attempt log knows nothing of it:
+	// Unlogged says that one was, and that the attempt log knows nothing of it:
 	// Deliveries are those that are to be found without.
 	Unlogged   bool
 	Deliveries []Standing // by endpoint
@@ -155,7 +155,7 @@ func (a *Auditor) story(ctx context.Context, id string, seq uint64, k *known) (S
 			return Story{}, err
 		}
 	}
-	s.Unmatched = len(k.lines) == 0 && b.unread > 0
+	s.Unmatched = len(k.lines) == 0 && b.unread > b.handed
 	s.Unlogged = len(k.lines) == 0 && !s.Unmatched
 	s.Deliveries = b.standings(k)
 	return s, nil

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -254,5 +255,29 @@ func TestTheSameIDTwice(t *testing.T) {
 	w.log.Matched(&event.Event{ID: "nobody", Seq: 9, Tenant: "acme"}, nil, nil)
 	if s := w.story("nobody"); s.Unmatched || len(s.Deliveries) != 0 {
 		t.Errorf("of one that nobody wanted it is said %+v", s)
+	}
+}
+
+// However far a replica's clock is from that of NATS, each attempt is told of with what
+// was answered to it.
+func TestAttemptsByAnotherClock(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, -10 * time.Second, 0, 10 * time.Second, time.Hour} {
+		w := newWorld(t)
+		e := w.publish("e-1")
+		w.log.Matched(&e, []string{"crm"}, nil)
+		now := time.Now().Add(ahead)
+		for i, status := range []int{503, 500, 200} {
+			w.attemptAt(now.Add(time.Duration(i)*time.Millisecond), e, "crm", status)
+			w.log.Flush(w.ctx)
+		}
+		s := w.story("e-1")
+		var said []string
+		for r, err := range w.Attempts(w.ctx, &s.Event, &s.Deliveries[0]) {
+			w.must(err)
+			said = append(said, r.Body)
+		}
+		if got := strings.Join(said, " "); got != "503 500 200" {
+			t.Errorf("of attempts by a clock that is %s ahead it is said %q", ahead, got)
+		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // find looks for what the ledger does not say where it is.
 func (b *books) find(ctx context.Context) error {
 	// First, so that what is acked by now is in the ledger when that is read again.
-	least, ordered, err := b.floors(ctx)
+	h, err := b.hands(ctx)
 	if err != nil {
 		return err
 	}
@@ -28,15 +28,27 @@ func (b *books) find(ctx context.Context) error {
 	if err := b.look(ctx); err != nil {
 		return err
 	}
-	for k := range b.nowhere() {
-		b.conclude(k, least, ordered)
+	if err := b.divide(ctx, &h); err != nil {
+		return err
 	}
-	b.lost, b.unread = b.lost[:0], 0
+	for k := range b.nowhere() {
+		b.conclude(k, &h)
+	}
+	if b.left < 0 {
+		for _, it := range b.nowhere() {
+			it.state = Waiting
+			b.say(tooMuch)
+		}
+	}
+	b.lost, b.unread, b.handed = b.lost[:0], 0, 0
 	for seq := b.first; seq <= b.last; seq++ {
 		switch {
 		case b.matches[seq] > 0:
-		case seq > least:
+		case h.have(seq):
 			b.unread++
+			if h.had(seq) {
+				b.handed++
+			}
 		default:
 			b.lost = append(b.lost, seq)
 		}
@@ -44,16 +56,18 @@ func (b *books) find(ctx context.Context) error {
 	return b.forgetDeleted(ctx)
 }
 
+const tooMuch = "so much waits or is held that not all of it was looked at: what was not found counts as waiting"
+
 // conclude says what became of a delivery that lies nowhere, where what is acked and
 // what operators removed tells.
-func (b *books) conclude(k key, least uint64, ordered map[string]uint64) {
+func (b *books) conclude(k key, h *hands) {
 	it := b.deliveries[k]
-	floor, inOrder := ordered[k.endpoint]
+	floor, inOrder := h.ordered[k.endpoint]
 	inOrder = inOrder && it.ordered
 	switch died := !it.died.IsZero(); { // what comes of a dead letter is no event's to ack
 	case !died && inOrder && k.event <= floor:
 		b.deliveries[k] = nil // and not dead
-	case !died && (inOrder || k.event > least):
+	case !died && (inOrder || h.have(k.event)):
 		it.state = Waiting // in hand, or about to be
 	case slices.ContainsFunc(b.removals, func(r removal) bool { return r.covers(k, it) }):
 		it.state = Discarded
@@ -82,7 +96,7 @@ const fewEndpoints = 8
 // looked at: so what was looked for before can lie there only.
 func (b *books) look(ctx context.Context) error {
 	missing := b.nowhere()
-	if len(missing) == 0 {
+	if len(missing) == 0 || b.left < 0 {
 		return nil
 	}
 	stream, err := b.js.Stream(ctx, b.names.Deliveries())
@@ -94,7 +108,7 @@ func (b *books) look(ctx context.Context) error {
 		read.First = min(read.First, it.looked+1)
 	}
 	if read.First == 1 && !b.since.IsZero() {
-		read.First, read.Since = 0, b.since.Add(-skew)
+		read.First, read.Since = 0, b.since.Add(-b.skew)
 	}
 	for _, read.Filter = range b.subjects(missing) {
 		for p, err := range b.places(ctx, read) {
@@ -106,7 +120,7 @@ func (b *books) look(ctx context.Context) error {
 				it.state, it.place = p.state, p
 				delete(missing, k)
 			}
-			if len(missing) == 0 {
+			if b.left -= p.bytes; len(missing) == 0 || b.left < 0 {
 				return nil
 			}
 		}

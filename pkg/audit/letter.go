@@ -90,7 +90,7 @@ func (b *books) cleared(ctx context.Context) error {
 	case state.Msgs == 0 && state.LastSeq > 0:
 		until = info.TimeStamp
 	case state.FirstSeq > 1:
-		until = state.FirstTime.Add(skew) // the line is stored after the letter
+		until = state.FirstTime.Add(b.skew) // the line is stored after the letter
 	}
 	b.removals = append(b.removals, removal{letters: true, until: until})
 	return nil

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -64,6 +65,7 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.Auditor = New(w.js, w.names)
 	w.settle = func(context.Context) error { return nil }
+	w.skew = 0 // there is one server, and what is published next is no younger
 	w.log = attempt.NewWriter(attempt.Options{JetStream: w.js, Names: w.names, Counter: nobody{}, Logger: zerolog.Nop()})
 	run, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -118,8 +120,13 @@ func (w *world) ackAll() {
 
 // attempt keeps an attempt.
 func (w *world) attempt(e event.Event, endpoint string, status int) *delivery.Delivery {
+	return w.attemptAt(time.Now(), e, endpoint, status)
+}
+
+// attemptAt keeps an attempt that a replica made at a time by its clock.
+func (w *world) attemptAt(at time.Time, e event.Event, endpoint string, status int) *delivery.Delivery {
 	d := delivery.New(e, endpoint)
-	r := delivery.Result{At: time.Now(), Duration: time.Millisecond, Status: status}
+	r := delivery.Result{At: at, Duration: time.Millisecond, Status: status, Body: strconv.Itoa(status)}
 	w.log.Attempt(&attempt.Made{Delivery: &d, Result: r, Verdict: delivery.Classify(r, nil)})
 	return &d
 }

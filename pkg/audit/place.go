@@ -28,6 +28,7 @@ type place struct {
 	delivery         delivery.State
 	eventSeq         uint64
 	eventID          string
+	bytes            int // of its body
 }
 
 // places yields the deliveries that a part of their stream holds, oldest first, of
@@ -63,6 +64,6 @@ func (a *Auditor) place(m streams.Message) (p place, ok bool) {
 	if err != nil {
 		return place{}, false // set aside by whoever reads it next, and said there
 	}
-	p.delivery, p.eventSeq, p.eventID = d.State, d.Event.Seq, d.Event.ID
+	p.delivery, p.eventSeq, p.eventID, p.bytes = d.State, d.Event.Seq, d.Event.ID, len(m.Data)
 	return p, true
 }

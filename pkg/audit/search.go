@@ -95,7 +95,7 @@ func (a *Auditor) searchEvents(ctx context.Context, id string, found map[uint64]
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", a.names.Attempts(), err)
 	}
-	least, _, err := a.floors(ctx)
+	h, err := a.hands(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (a *Auditor) searchEvents(ctx context.Context, id string, found map[uint64]
 			} else if from > 0 {
 				last = from - 1
 			}
-			if err := a.search(ctx, id, max(least+1, last+1), state.LastSeq, found); err != nil {
+			if err := a.search(ctx, id, max(h.least()+1, last+1), state.LastSeq, found); err != nil {
 				return nil, err
 			}
 		}

@@ -88,9 +88,16 @@ func (a *Auditor) Attempts(ctx context.Context, e *event.Event, d *Standing) ite
 }
 
 func (a *Auditor) record(ctx context.Context, e *event.Event, l *attempt.Entry) (attempt.Record, error) {
-	f := attempt.Filter{Tenant: l.Tenant, Endpoint: l.Endpoint, EventID: l.EventID, Since: l.At, Until: l.At.Add(time.Nanosecond), Limit: 1}
+	// It lies where the line lies, by the clock of NATS, and says by a replica's when it was made.
+	f := attempt.Filter{Tenant: l.Tenant, Endpoint: l.Endpoint, EventID: l.EventID, Since: l.At, Until: l.Stored}
+	if l.At.After(l.Stored) {
+		f.Since, f.Until = l.Stored, l.At
+	}
+	f.Until = f.Until.Add(time.Nanosecond)
 	for r, err := range a.log.Records(ctx, f) {
-		return r, err
+		if err != nil || r.At.Equal(l.At) {
+			return r, err
+		}
 	}
 	return attempt.Record{EventID: l.EventID, EventType: e.Type, EventTime: e.Time, EventSeq: l.EventSeq, Tenant: l.Tenant, Endpoint: l.Endpoint,
 		Attempt: l.Attempt, At: l.At, DurationMS: l.DurationMS, Status: l.Status, Fault: l.Fault, Outcome: l.Outcome, Reason: l.Reason,

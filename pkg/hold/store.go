@@ -14,9 +14,6 @@ import (
 	"jethook/streams"
 )
 
-// apiTimeout bounds a request to NATS.
-const apiTimeout = 10 * time.Second
-
 // Store holds the deliveries of a namespace.
 type Store struct {
 	js      jetstream.JetStream

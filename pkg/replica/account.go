@@ -20,11 +20,11 @@ const (
 	accountEvery = time.Minute
 	accountFirst = 15 * time.Second
 	// accountFor is of how long the events are, up to a moment ago, accountMost of
-	// how many the newest, and accountLog about how much of the attempt log is read
-	// for that: whatever the load, it is as much at the most.
+	// how many the newest, and accountRead about how much of the ledger is read for
+	// that, and of what waits or is held: whatever the load, it is as much at the most.
 	accountFor  = time.Hour
 	accountMost = 10_000
-	accountLog  = 64 << 20
+	accountRead = 64 << 20
 	// accountAfter is how old they are at least: what is younger is on its way.
 	accountAfter = 5 * time.Second
 	// accountLooks is how often what is nowhere is looked for: the next audit looks again.
@@ -102,7 +102,7 @@ func (a *accounting) account(ctx context.Context) error {
 		return err
 	}
 	r, err := a.auditor.Audit(ctx, audit.Window{Since: now.Add(-accountFor), Until: now.Add(-accountAfter),
-		Most: accountMost, MostLog: accountLog, Looks: accountLooks, Unburied: true}) // a worker may not read dead letters
+		Most: accountMost, MostLog: accountRead, MostBodies: accountRead, Looks: accountLooks, Unburied: true}) // a worker may not read dead letters
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (a *accounting) account(ctx context.Context) error {
 
 // suspect remembers what an audit did not find, and of which events that was.
 func (a *accounting) suspect(r audit.Report) {
-	a.window = audit.Window{Since: r.Since, Until: r.Until.Add(time.Nanosecond), Looks: accountLooks, Unburied: true}
+	a.window = audit.Window{Since: r.Since, Until: r.Until.Add(time.Nanosecond), MostBodies: accountRead, Looks: accountLooks, Unburied: true}
 	a.suspects = make(map[audit.Difference]bool)
 	for _, d := range r.Differences {
 		if _, counted := a.counted[d]; !counted {
