@@ -46,7 +46,8 @@ type Fleet struct {
 	log  zerolog.Logger
 	now  func() time.Time
 
-	count atomic.Int64 // of open gates, so that Get is cheap when there are none
+	count  atomic.Int64 // of open gates, so that Get is cheap when there are none
+	synced atomic.Bool  // a watch has loaded the bucket and goes on
 
 	mu      sync.RWMutex // of all below
 	marks   map[string]mark
@@ -99,6 +100,10 @@ func (f *Fleet) Stop() {
 		<-stopped
 	}
 }
+
+// InSync reports whether the bucket is being followed. Where it is gone, it is not,
+// and no gate can be opened, probed or closed.
+func (f *Fleet) InSync() bool { return f.synced.Load() }
 
 // Get returns what is known of an endpoint's gate, by TENANT/ENDPOINT, and
 // whether it is open. It costs next to nothing while no gate is.

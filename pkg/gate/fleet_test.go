@@ -209,6 +209,24 @@ func TestFleetSurvives(t *testing.T) {
 	}
 }
 
+// Without its bucket a fleet says so, until somebody made that again.
+func TestFleetIsOutOfSyncWithoutItsBucket(t *testing.T) {
+	t.Parallel()
+	w := newBucketWorld(t)
+	f := w.join("a", 0)
+	if !f.InSync() {
+		t.Error("it does not follow its bucket")
+	}
+	w.must(w.js.DeleteKeyValue(w.ctx, gatesBucket))
+	w.until("it knows that the bucket is gone", func() bool { return !f.InSync() })
+	w.bucket()
+	w.until("it follows the new one", f.InSync)
+	f.Stop()
+	if f.InSync() {
+		t.Error("it follows its bucket after it was stopped")
+	}
+}
+
 func TestFleetWithABrokenRecord(t *testing.T) {
 	t.Parallel()
 	w := newBucketWorld(t)

@@ -237,6 +237,7 @@ func (k *keeper) listen(ctx context.Context) {
 }
 
 func (k *keeper) list(ctx context.Context) {
+	k.w.mendGates(ctx)
 	k.mu.Lock()
 	for _, h := range k.known {
 		h.seen.asked = true
