@@ -445,6 +445,10 @@ func (k *keeper) service(h *holding, now time.Time) service {
 		h.serving.next = h.ticket.due
 		return toWait
 	}
+	if k.w.isAnothers(ep) {
+		h.serving.next = now.Add(time.Second)
+		return toWait
+	}
 	if rank := k.w.rank(h.name); rank > 0 && !h.joining {
 		h.joining = true
 		h.serving.next = now.Add(time.Duration(rank) * rankDelay)
