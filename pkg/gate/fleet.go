@@ -24,6 +24,9 @@ type Opened struct {
 	// NextProbe is when the next one may be made, by the clock of the replica
 	// that asks: what another one wrote was turned into that.
 	NextProbe time.Time `json:"next_probe"`
+	// Document is the revision of the endpoint's document by which the last attempt
+	// was made; 0 is unknown.
+	Document uint64 `json:"document,omitempty"`
 	// LastError and LastStatus are those of the last attempt.
 	LastError  string `json:"last_error,omitempty"`
 	LastStatus int    `json:"last_status,omitempty"`
@@ -34,6 +37,23 @@ type Opened struct {
 	Prober string `json:"prober,omitempty"`
 	// LeaseEnds is when that lease ends, by the clock of the replica that asks.
 	LeaseEnds time.Time `json:"lease_ends,omitzero"`
+}
+
+// Precedes reports whether the last attempt was made before the endpoint's document
+// came to a revision. A newer one may name another address, and somebody who wrote
+// it wants to know.
+func (o Opened) Precedes(document uint64) bool { return o.Document > 0 && document > o.Document }
+
+// Due returns when the next probe of an endpoint may be made whose document is at a
+// revision: at once where no attempt was made by that yet.
+func (o Opened) Due(document uint64) time.Time {
+	switch {
+	case o.Prober != "":
+		return o.LeaseEnds
+	case o.Precedes(document):
+		return time.Time{}
+	}
+	return o.NextProbe
 }
 
 // Fleet is what all replicas agree on: which gates are open, and which of them

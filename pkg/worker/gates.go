@@ -90,7 +90,7 @@ func (w *Worker) opened(ep *endpoint.Endpoint, why string, r delivery.Result) {
 	now := time.Now()
 	wait := min(r.RetryAfter, ep.Retry.Longest())
 	o := gate.Opened{Why: why, Since: now, FailingSince: now, LastError: r.Error, LastStatus: r.Status, LastClass: r.Label(),
-		NextProbe: now.Add(gate.Interval(0, wait, w.random))}
+		Document: ep.Revision, NextProbe: now.Add(gate.Interval(0, wait, w.random))}
 	// Not its error, which quotes what the receiver answered: that is for whoever
 	// looks at the endpoint.
 	w.log.Warn().Str("endpoint", ep.Name()).Str("reason", why).Int("status", r.Status).Str("fault", string(r.Fault)).

@@ -425,11 +425,7 @@ func (k *keeper) service(h *holding, now time.Time) service {
 	}
 	if o, open := k.w.fleet.Get(h.name); open {
 		// The one that ranks first goes first, so that the others need not ask.
-		due := o.NextProbe
-		if o.Prober != "" {
-			due = o.LeaseEnds
-		}
-		due = due.Add(time.Duration(k.w.rank(h.name)) * tendEvery)
+		due := o.Due(ep.Revision).Add(time.Duration(k.w.rank(h.name)) * tendEvery)
 		h.serving.next = due
 		if now.Before(due) {
 			return toWait
