@@ -579,6 +579,7 @@ func TestALaneIsRemoved(t *testing.T) {
 	if c := w.next(); c.event != "stray" {
 		t.Errorf("%s came, want the delivery in a lane that is gone", c.event)
 	}
+	w.until("nothing of it is kept", func() bool { return len(r.everyLane()) == 1 })
 	w.quiet()
 }
 

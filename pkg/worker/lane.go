@@ -23,6 +23,7 @@ type lane struct {
 	deliver   *consumer
 	consumers []*consumer // both
 	stop      context.CancelFunc
+	ended     time.Time
 }
 
 func (w *Worker) newLane(name string, events bool) *lane {
@@ -143,6 +144,7 @@ func (w *Worker) reconcile(ctx context.Context, running *sync.WaitGroup) {
 		}
 	}
 	w.share(weights)
+	w.release()
 }
 
 // beginLane starts a lane's consumers, and makes them where they are new.
@@ -178,11 +180,30 @@ func (w *Worker) makeLane(ctx context.Context, name string) bool {
 
 func (w *Worker) endLane(l *lane) {
 	l.stop()
+	l.ended = time.Now()
 	w.lanes.mu.Lock()
 	w.lanes.all = slices.DeleteFunc(slices.Clone(w.lanes.all), func(other *lane) bool { return other == l })
 	w.ended = append(w.ended, l)
 	w.lanes.mu.Unlock()
 	w.keeper.touchAll()
+}
+
+// release lets go of the lanes that ended, with their goroutines, once nothing is done
+// in them any more. Who had just found one may begin something for a few seconds.
+func (w *Worker) release() {
+	var over []*lane
+	w.lanes.mu.Lock()
+	w.ended = slices.DeleteFunc(w.ended, func(l *lane) bool {
+		idle := time.Since(l.ended) > endingFor && l.pool.slots.busy() == 0 && l.gates.InFlight() == 0
+		if idle {
+			over = append(over, l)
+		}
+		return idle
+	})
+	w.lanes.mu.Unlock()
+	for _, l := range over {
+		l.pool.close()
+	}
 }
 
 // share divides the slots among the lanes by their weights.
