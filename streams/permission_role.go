@@ -29,7 +29,8 @@ func (g *grants) worker(ordered bool) {
 	g.follow("endpoints and lanes", g.EndpointsBucket())
 	g.allow("disable endpoints, end lanes, apply the endpoints file", last(g.EndpointsBucket()), "$KV."+g.EndpointsBucket()+".>")
 	g.follow("gates", g.GatesBucket())
-	g.allow("open and close gates", last(g.GatesBucket()), "$KV."+g.GatesBucket()+".>")
+	g.allow("open and close gates, make their bucket again that somebody deleted",
+		last(g.GatesBucket()), "$KV."+g.GatesBucket()+".>", api("STREAM.CREATE", "KV_"+g.GatesBucket()))
 	g.allow("tell an endpoint's owner what happens to it", g.ownEvents("*")[1])
 	g.allow("remember what owners were told", last(g.WordsBucket()), "$KV."+g.WordsBucket()+".>")
 	g.follow("the other replicas", g.ReplicasBucket())

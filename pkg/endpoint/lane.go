@@ -38,7 +38,8 @@ type Lane struct {
 	// Until is the last one. The store sets it when the lane is removed; 0 is a
 	// lane in force.
 	Until uint64 `json:"until,omitempty"`
-	// Removed is when that was.
+	// Removed is when that was by the clock of the NATS server, as the times of
+	// events are: the registry sets it.
 	Removed time.Time `json:"removed,omitzero"`
 }
 

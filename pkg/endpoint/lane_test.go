@@ -261,6 +261,14 @@ func TestRegistryFollowsLanes(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, r, "the removal arrives", func() bool { return !r.HasLane("acme") })
+	entry, err := kv.Get(ctx, laneKey("acme"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The operator's clock may be anything; events have the server's time, too.
+	if lane := r.Lanes()[0]; !lane.Removed.Equal(entry.Created()) {
+		t.Errorf("removed at %s, want %s, when the server stored that", lane.Removed, entry.Created())
+	}
 	laneOf("acme", "x", 20, "acme")
 	laneOf("acme", "x", 21, "default")
 	laneOf("acme", "auth.x", 20, "acme")

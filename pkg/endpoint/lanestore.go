@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -69,7 +68,7 @@ func (s *Store) ApplyLane(ctx context.Context, lane Lane) (Applied, error) {
 
 func (s *Store) applyLane(ctx context.Context, current storedLane, next Lane) (Result, uint64, error) {
 	before := current.lane
-	next.From, next.Until, next.Removed = before.From, before.Until, before.Removed
+	next.From, next.Until = before.From, before.Until
 	switch {
 	case current.revision == 0:
 		return s.createLane(ctx, next)
@@ -117,7 +116,6 @@ func (s *Store) RemoveLane(ctx context.Context, id string) error {
 			return fmt.Errorf("last event: %w", err)
 		}
 		current.lane.Until = max(last, 1) // 0 would be a lane in force
-		current.lane.Removed = time.Now().UTC()
 		_, err = s.putLane(ctx, current.revision, current.lane)
 		return err
 	})

@@ -295,6 +295,9 @@ func (r *Registry) changeOf(entry jetstream.KeyValueEntry) change {
 	if isLaneKey(c.key) {
 		if c.lane, c.err = compileLane(c.key, entry.Value()); c.err == nil {
 			c.lane.revision, c.lane.created = c.revision, c.created
+			if c.lane.Until > 0 { // which is the last that is written of a lane
+				c.lane.Removed = entry.Created()
+			}
 		}
 		return c
 	}

@@ -24,6 +24,9 @@ type Opened struct {
 	// NextProbe is when the next one may be made, by the clock of the replica
 	// that asks: what another one wrote was turned into that.
 	NextProbe time.Time `json:"next_probe"`
+	// Document is the revision of the endpoint's document by which the last attempt
+	// was made; 0 is unknown.
+	Document uint64 `json:"document,omitempty"`
 	// LastError and LastStatus are those of the last attempt.
 	LastError  string `json:"last_error,omitempty"`
 	LastStatus int    `json:"last_status,omitempty"`
@@ -36,6 +39,23 @@ type Opened struct {
 	LeaseEnds time.Time `json:"lease_ends,omitzero"`
 }
 
+// Precedes reports whether the last attempt was made before the endpoint's document
+// came to a revision. A newer one may name another address, and somebody who wrote
+// it wants to know.
+func (o Opened) Precedes(document uint64) bool { return o.Document > 0 && document > o.Document }
+
+// Due returns when the next probe of an endpoint may be made whose document is at a
+// revision: at once where no attempt was made by that yet.
+func (o Opened) Due(document uint64) time.Time {
+	switch {
+	case o.Prober != "":
+		return o.LeaseEnds
+	case o.Precedes(document):
+		return time.Time{}
+	}
+	return o.NextProbe
+}
+
 // Fleet is what all replicas agree on: which gates are open, and which of them
 // makes the next probe of an endpoint. It is read from memory and written to
 // the bucket, which decides when two replicas write at a time. What was written
@@ -46,7 +66,8 @@ type Fleet struct {
 	log  zerolog.Logger
 	now  func() time.Time
 
-	count atomic.Int64 // of open gates, so that Get is cheap when there are none
+	count  atomic.Int64 // of open gates, so that Get is cheap when there are none
+	synced atomic.Bool  // a watch has loaded the bucket and goes on
 
 	mu      sync.RWMutex // of all below
 	marks   map[string]mark
@@ -99,6 +120,10 @@ func (f *Fleet) Stop() {
 		<-stopped
 	}
 }
+
+// InSync reports whether the bucket is being followed. Where it is gone, it is not,
+// and no gate can be opened, probed or closed.
+func (f *Fleet) InSync() bool { return f.synced.Load() }
 
 // Get returns what is known of an endpoint's gate, by TENANT/ENDPOINT, and
 // whether it is open. It costs next to nothing while no gate is.

@@ -56,16 +56,16 @@ func (f *Fleet) Open(ctx context.Context, name string, o Opened) error {
 	return fmt.Errorf("open the gate of %s: %w", name, errOvertaken)
 }
 
-// Claim asks for the lease of the next probe and reports whether this replica
-// has it: one replica at a time has, and none before the probe is due. A replica
-// that dies with it holds up the others until it ends.
-func (f *Fleet) Claim(ctx context.Context, name string, lease time.Duration) (Lease, bool, error) {
+// Claim asks for the lease of the next probe, by the document at a revision, and
+// reports whether this replica has it: one replica at a time has, and none before
+// the probe is due. A replica that dies with it holds up the others until it ends.
+func (f *Fleet) Claim(ctx context.Context, name string, document uint64, lease time.Duration) (Lease, bool, error) {
 	// Before the write: what another replica counts from begins later.
 	now := f.now()
 	f.mu.RLock()
 	m, found := f.marks[name]
 	f.mu.RUnlock()
-	if !found || m.closed || now.Before(m.opened.NextProbe) || now.Before(m.opened.LeaseEnds) {
+	if !found || m.closed || now.Before(m.opened.Due(document)) {
 		return Lease{}, false, nil
 	}
 	next := m.opened

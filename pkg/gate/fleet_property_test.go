@@ -95,7 +95,7 @@ func (l *leases) step(w *bucketWorld, v *view, name string, lease time.Duration,
 		w.check(v.Open(w.ctx, name, v.opened("down")))
 		return
 	}
-	claimed, got, err := v.Claim(w.ctx, name, lease)
+	claimed, got, err := v.Claim(w.ctx, name, 0, lease)
 	w.check(err)
 	if !got {
 		// Others get a turn, and now and then a lease ends.
@@ -143,7 +143,7 @@ func TestADeadProberIsReplaced(t *testing.T) {
 	a, b := w.join("a", -time.Hour), w.join("b", time.Hour)
 	w.must(a.Open(w.ctx, "acme/crm", a.opened("down")))
 	began := time.Now()
-	if _, got, err := a.Claim(w.ctx, "acme/crm", lease); !got || err != nil {
+	if _, got, err := a.Claim(w.ctx, "acme/crm", 0, lease); !got || err != nil {
 		t.Fatalf("got %v, %v", got, err)
 	}
 	a.Stop() // and is never heard of again
@@ -151,7 +151,7 @@ func TestADeadProberIsReplaced(t *testing.T) {
 	w.until("b has the lease", func() bool {
 		var got bool
 		var err error
-		ended, got, err = b.Claim(w.ctx, "acme/crm", lease)
+		ended, got, err = b.Claim(w.ctx, "acme/crm", 0, lease)
 		w.must(err)
 		return got
 	})

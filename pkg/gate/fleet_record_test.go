@@ -48,3 +48,25 @@ func TestTimesAreThoseOfTheReader(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 }
+
+// A probe is due when the last one said, or at once by a document that is newer than
+// the one it was made by.
+func TestDue(t *testing.T) {
+	t.Parallel()
+	next, ends := time.Now().Add(time.Hour), time.Now().Add(time.Minute)
+	for name, c := range map[string]struct {
+		o        Opened
+		document uint64
+		want     time.Time
+	}{
+		"the same document":   {Opened{NextProbe: next, Document: 5}, 5, next},
+		"an older one":        {Opened{NextProbe: next, Document: 5}, 4, next}, // another replica has heard of a newer one
+		"a newer one":         {Opened{NextProbe: next, Document: 5}, 6, time.Time{}},
+		"nobody wrote which":  {Opened{NextProbe: next}, 6, next},
+		"one is being probed": {Opened{NextProbe: next, Document: 5, Prober: "a", LeaseEnds: ends}, 6, ends},
+	} {
+		if got := c.o.Due(c.document); !got.Equal(c.want) {
+			t.Errorf("%s: due %s, want %s", name, got, c.want)
+		}
+	}
+}

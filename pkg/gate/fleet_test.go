@@ -16,7 +16,7 @@ func TestFleetOpensProbesAndCloses(t *testing.T) {
 	if a.isOpen("acme/crm") || a.Len() != 0 {
 		t.Error("open from the start")
 	}
-	if _, got, err := a.Claim(w.ctx, "acme/crm", time.Second); got || err != nil {
+	if _, got, err := a.Claim(w.ctx, "acme/crm", 0, time.Second); got || err != nil {
 		t.Errorf("claimed the probe of a closed gate: %v, %v", got, err)
 	}
 	first := a.opened("5 failures in a row")
@@ -33,12 +33,12 @@ func TestFleetOpensProbesAndCloses(t *testing.T) {
 		t.Errorf("the second Open wrote %+v", o)
 	}
 
-	lease, got, err := a.Claim(w.ctx, "acme/crm", time.Minute)
+	lease, got, err := a.Claim(w.ctx, "acme/crm", 0, time.Minute)
 	if !got || err != nil || lease.Name != "acme/crm" || lease.Opened.Why != first.Why {
 		t.Fatalf("got %v, %v, %+v", got, err, lease)
 	}
 	for _, v := range []*view{a, b} { // b may not know of the lease yet
-		if _, got, err := v.Claim(w.ctx, "acme/crm", time.Minute); got || err != nil {
+		if _, got, err := v.Claim(w.ctx, "acme/crm", 0, time.Minute); got || err != nil {
 			t.Errorf("%s claimed what a has: %v, %v", v.self, got, err)
 		}
 		if o, _ := v.Get("acme/crm"); o.Prober != "a" {
@@ -47,7 +47,7 @@ func TestFleetOpensProbesAndCloses(t *testing.T) {
 	}
 	w.must(a.Release(w.ctx, lease))
 	w.until("b knows of the release", func() bool { o, _ := b.Get("acme/crm"); return o.Prober == "" })
-	lease, got, err = b.Claim(w.ctx, "acme/crm", time.Minute)
+	lease, got, err = b.Claim(w.ctx, "acme/crm", 0, time.Minute)
 	if !got || err != nil {
 		t.Fatalf("after the release: %v, %v", got, err)
 	}
@@ -60,7 +60,7 @@ func TestFleetOpensProbesAndCloses(t *testing.T) {
 		if o.Prober != "" || !o.LeaseEnds.IsZero() || o.NextProbe.Sub(next.NextProbe).Abs() > time.Second {
 			t.Errorf("%s knows %+v", v.self, o)
 		}
-		if _, got, err := v.Claim(w.ctx, "acme/crm", time.Minute); got || err != nil {
+		if _, got, err := v.Claim(w.ctx, "acme/crm", 0, time.Minute); got || err != nil {
 			t.Errorf("%s claimed a probe that is not due: %v, %v", v.self, got, err)
 		}
 	}
@@ -94,7 +94,7 @@ func TestFleetWithoutItsWatch(t *testing.T) {
 	w.until("b knows", func() bool { return b.isOpen("acme/crm") })
 	b.Stop()
 	w.must(a.Close(w.ctx, "acme/crm"))
-	if _, got, err := b.Claim(w.ctx, "acme/crm", time.Second); got || err != nil || b.isOpen("acme/crm") || b.isTold() {
+	if _, got, err := b.Claim(w.ctx, "acme/crm", 0, time.Second); got || err != nil || b.isOpen("acme/crm") || b.isTold() {
 		t.Errorf("b claimed a closed gate (%v, %v) or takes it for open", got, err)
 	}
 	w.must(a.Open(w.ctx, "acme/crm", a.opened("down again")))
@@ -115,7 +115,7 @@ func TestFleetWithoutItsWatch(t *testing.T) {
 
 	w.must(a.Open(w.ctx, "acme/crm", a.opened("down")))
 	w.must(b.Open(w.ctx, "acme/crm", b.opened("down")))
-	lease, got, err := b.Claim(w.ctx, "acme/crm", time.Second)
+	lease, got, err := b.Claim(w.ctx, "acme/crm", 0, time.Second)
 	if !got || err != nil {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -209,6 +209,52 @@ func TestFleetSurvives(t *testing.T) {
 	}
 }
 
+// A document that changed is a reason for one probe, whichever replica makes it.
+func TestFleetProbesByANewDocument(t *testing.T) {
+	t.Parallel()
+	w := newBucketWorld(t)
+	a, b := w.join("a", 0), w.join("b", 0)
+	o := a.opened("asked to wait")
+	o.NextProbe, o.Document = a.now().Add(time.Hour), 5
+	w.must(a.Open(w.ctx, "acme/crm", o))
+	w.until("b knows", func() bool { return b.isOpen("acme/crm") })
+	claims := func(v *view, document uint64, want bool) (l Lease) {
+		t.Helper()
+		l, got, err := v.Claim(w.ctx, "acme/crm", document, time.Minute)
+		if got != want || err != nil {
+			t.Fatalf("%s claimed the probe by document %d: %v, %v", v.self, document, got, err)
+		}
+		return l
+	}
+	claims(a, 5, false)
+	lease := claims(b, 6, true)
+	claims(a, 6, false)
+	next := lease.Opened
+	next.Document, next.Probes = 6, 1
+	w.must(b.Failed(w.ctx, lease, next))
+	w.until("a knows", func() bool { o, _ := a.Get("acme/crm"); return o.Probes == 1 })
+	claims(a, 6, false)
+	claims(a, 7, true)
+}
+
+// Without its bucket a fleet says so, until somebody made that again.
+func TestFleetIsOutOfSyncWithoutItsBucket(t *testing.T) {
+	t.Parallel()
+	w := newBucketWorld(t)
+	f := w.join("a", 0)
+	if !f.InSync() {
+		t.Error("it does not follow its bucket")
+	}
+	w.must(w.js.DeleteKeyValue(w.ctx, gatesBucket))
+	w.until("it knows that the bucket is gone", func() bool { return !f.InSync() })
+	w.bucket()
+	w.until("it follows the new one", f.InSync)
+	f.Stop()
+	if f.InSync() {
+		t.Error("it follows its bucket after it was stopped")
+	}
+}
+
 func TestFleetWithABrokenRecord(t *testing.T) {
 	t.Parallel()
 	w := newBucketWorld(t)
@@ -218,7 +264,7 @@ func TestFleetWithABrokenRecord(t *testing.T) {
 	if o, open := a.Get("acme/crm"); !open || o.Why == "" || w.log.count("acme.crm") == 0 {
 		t.Errorf("got %v, %+v", open, o)
 	}
-	lease, got, err := a.Claim(w.ctx, "acme/crm", time.Second)
+	lease, got, err := a.Claim(w.ctx, "acme/crm", 0, time.Second)
 	if !got || err != nil {
 		t.Fatalf("got %v, %v", got, err)
 	}

@@ -29,6 +29,7 @@ var errGatesClosed = errors.New("the subscription was closed")
 func (f *Fleet) run(ctx context.Context, loaded chan<- error) {
 	troubled := false
 	ready := func() {
+		f.synced.Store(true)
 		if loaded != nil {
 			loaded <- nil
 			loaded = nil
@@ -40,6 +41,7 @@ func (f *Fleet) run(ctx context.Context, loaded chan<- error) {
 	}
 	for {
 		err := f.watch(ctx, ready)
+		f.synced.Store(false)
 		if loaded != nil {
 			loaded <- err
 			return

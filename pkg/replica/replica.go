@@ -162,7 +162,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		Restore: restore, Log: attempts, Metrics: metrics, Trace: trace, Logger: o.Logger,
 	})
 	startAccounting(ctx, o, js, replicas, metrics, &undo)
-	where.HTTP, err = serveHTTP(ctx, o, nc, registry, w, metrics, &undo)
+	where.HTTP, err = serveHTTP(ctx, o, nc, registry, gates, w, metrics, &undo)
 	if err != nil {
 		return err
 	}
@@ -268,7 +268,7 @@ func explain(nc *nats.Conn, err error) error {
 	return err
 }
 
-func serveHTTP(ctx context.Context, o Options, nc *nats.Conn, r *endpoint.Registry, w *worker.Worker, m *telemetry.Metrics, undo *undo) (string, error) {
+func serveHTTP(ctx context.Context, o Options, nc *nats.Conn, r *endpoint.Registry, gates *gate.Fleet, w *worker.Worker, m *telemetry.Metrics, undo *undo) (string, error) {
 	server, err := telemetry.Listen(ctx, o.HTTPAddr, m, func() error {
 		switch {
 		case ctx.Err() != nil:
@@ -277,6 +277,8 @@ func serveHTTP(ctx context.Context, o Options, nc *nats.Conn, r *endpoint.Regist
 			return errors.New("not connected to NATS")
 		case !r.InSync():
 			return errors.New("the endpoints are not read yet since the connection was lost")
+		case !gates.InSync():
+			return errors.New("the open gates cannot be read: without their bucket nothing more goes to endpoints that fail; jethook streams apply makes it")
 		case !w.Running():
 			return errors.New("not reading the consumers yet")
 		}

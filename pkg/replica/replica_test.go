@@ -210,6 +210,28 @@ func TestUndoBeside(t *testing.T) {
 	}
 }
 
+// Without the bucket of open gates a replica is not ready: what goes to endpoints
+// that fail would wait for ever. It makes the bucket again itself.
+func TestGatesAreMadeAgain(t *testing.T) {
+	o, _ := testOptions(t)
+	s := start(t, o)
+	ready(t, s)
+	if err := dial(t, s.URL).DeleteKeyValue(t.Context(), o.Names.GatesBucket()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	for status, body := 0, ""; status != http.StatusServiceUnavailable || !strings.Contains(body, "open gates"); {
+		if status, body = get(t, "http://"+s.HTTP+"/readyz"); ctx.Err() != nil {
+			t.Fatalf("/readyz: %d %s", status, body)
+		}
+	}
+	ready(t, s)
+	if _, err := dial(t, s.URL).KeyValue(t.Context(), o.Names.GatesBucket()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Where somebody deletes the stream of the attempt log, it is made again, and
 // nothing that was kept meanwhile is missing in it.
 func TestAttemptLogIsMadeAgain(t *testing.T) {

@@ -34,7 +34,7 @@ func (w *Worker) deliverOne(l *lane, d *delivery.Delivery, ep *endpoint.Endpoint
 	if d.Expired(terms(ep), now) {
 		return w.bury(d, ep, delivery.Expired, waitID)
 	}
-	if _, unavailable := ep.Unavailable(); unavailable {
+	if _, unavailable := ep.Unavailable(); unavailable || w.isAnothers(ep) {
 		return w.hold(d, waitID)
 	}
 	from, paid := w.pay(d, ep)

@@ -25,6 +25,7 @@ type endpoints struct {
 	mu       sync.Mutex
 	all      map[string]*endpoint.Endpoint
 	lanes    []endpoint.Lane
+	revision uint64 // of the documents that are put in force from now on
 	changed  chan struct{}
 	disabled []string
 	behind   atomic.Bool  // not in sync with the bucket

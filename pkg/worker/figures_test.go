@@ -273,7 +273,7 @@ func TestFiguresOfGates(t *testing.T) {
 	w.must(r.fleet.Open(w.ctx, "acme/crm", gate.Opened{Why: "test", Since: time.Now(), NextProbe: time.Now()}))
 	w.told("it is open", state(1, 0, 0))
 	w.told("the endpoint is shown", func() bool { return r.figure(t, "jethook_endpoint_gate_open", "acme/crm") == 1 })
-	_, got, err := r.fleet.Claim(w.ctx, "acme/crm", time.Minute)
+	_, got, err := r.fleet.Claim(w.ctx, "acme/crm", 0, time.Minute)
 	w.must(err)
 	if !got {
 		t.Fatal("no lease")

@@ -48,6 +48,11 @@ func (w *Worker) gateOf(ep *endpoint.Endpoint) *gate.Gate {
 	return home.gates.Of(ep.Name(), terms)
 }
 
+// isAnothers reports whether it is for another replica to make the attempts at an
+// endpoint. The one that serves an ordered one makes all of them, of replays as well:
+// one at a time needs the whole rate, and no rest is left to share.
+func (w *Worker) isAnothers(ep *endpoint.Endpoint) bool { return ep.Ordered && w.rank(ep.Name()) > 0 }
+
 // attempting says how many replicas make attempts at an endpoint.
 func (w *Worker) attempting(ep *endpoint.Endpoint) int {
 	switch own := w.laneFor(ep, streams.DefaultLane); {
@@ -69,10 +74,10 @@ func (w *Worker) enter(ep *endpoint.Endpoint) (*gate.Gate, gate.Leave) {
 	return g, g.Enter(w.attempts)
 }
 
-// barred reports whether an endpoint gets no attempts for now, so that its
-// deliveries are held without asking any further.
+// barred reports whether an endpoint gets no attempts from this replica for now, so
+// that its deliveries are held without asking any further.
 func (w *Worker) barred(ep *endpoint.Endpoint) bool {
-	if _, unavailable := ep.Unavailable(); unavailable {
+	if _, unavailable := ep.Unavailable(); unavailable || w.isAnothers(ep) {
 		return true
 	}
 	_, open := w.fleet.Get(ep.Name())
@@ -85,7 +90,7 @@ func (w *Worker) opened(ep *endpoint.Endpoint, why string, r delivery.Result) {
 	now := time.Now()
 	wait := min(r.RetryAfter, ep.Retry.Longest())
 	o := gate.Opened{Why: why, Since: now, FailingSince: now, LastError: r.Error, LastStatus: r.Status, LastClass: r.Label(),
-		NextProbe: now.Add(gate.Interval(0, wait, w.random))}
+		Document: ep.Revision, NextProbe: now.Add(gate.Interval(0, wait, w.random))}
 	// Not its error, which quotes what the receiver answered: that is for whoever
 	// looks at the endpoint.
 	w.log.Warn().Str("endpoint", ep.Name()).Str("reason", why).Int("status", r.Status).Str("fault", string(r.Fault)).

@@ -237,6 +237,7 @@ func (k *keeper) listen(ctx context.Context) {
 }
 
 func (k *keeper) list(ctx context.Context) {
+	k.w.mendGates(ctx)
 	k.mu.Lock()
 	for _, h := range k.known {
 		h.seen.asked = true
@@ -424,11 +425,7 @@ func (k *keeper) service(h *holding, now time.Time) service {
 	}
 	if o, open := k.w.fleet.Get(h.name); open {
 		// The one that ranks first goes first, so that the others need not ask.
-		due := o.NextProbe
-		if o.Prober != "" {
-			due = o.LeaseEnds
-		}
-		due = due.Add(time.Duration(k.w.rank(h.name)) * tendEvery)
+		due := o.Due(ep.Revision).Add(time.Duration(k.w.rank(h.name)) * tendEvery)
 		h.serving.next = due
 		if now.Before(due) {
 			return toWait
@@ -442,6 +439,10 @@ func (k *keeper) service(h *holding, now time.Time) service {
 	}
 	if now.Before(h.ticket.due) {
 		h.serving.next = h.ticket.due
+		return toWait
+	}
+	if k.w.isAnothers(ep) {
+		h.serving.next = now.Add(time.Second)
 		return toWait
 	}
 	if rank := k.w.rank(h.name); rank > 0 && !h.joining {

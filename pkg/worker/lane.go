@@ -23,6 +23,7 @@ type lane struct {
 	deliver   *consumer
 	consumers []*consumer // both
 	stop      context.CancelFunc
+	ended     time.Time
 }
 
 func (w *Worker) newLane(name string, events bool) *lane {
@@ -143,6 +144,7 @@ func (w *Worker) reconcile(ctx context.Context, running *sync.WaitGroup) {
 		}
 	}
 	w.share(weights)
+	w.release()
 }
 
 // beginLane starts a lane's consumers, and makes them where they are new.
@@ -178,11 +180,30 @@ func (w *Worker) makeLane(ctx context.Context, name string) bool {
 
 func (w *Worker) endLane(l *lane) {
 	l.stop()
+	l.ended = time.Now()
 	w.lanes.mu.Lock()
 	w.lanes.all = slices.DeleteFunc(slices.Clone(w.lanes.all), func(other *lane) bool { return other == l })
 	w.ended = append(w.ended, l)
 	w.lanes.mu.Unlock()
 	w.keeper.touchAll()
+}
+
+// release lets go of the lanes that ended, with their goroutines, once nothing is done
+// in them any more. Who had just found one may begin something for a few seconds.
+func (w *Worker) release() {
+	var over []*lane
+	w.lanes.mu.Lock()
+	w.ended = slices.DeleteFunc(w.ended, func(l *lane) bool {
+		idle := time.Since(l.ended) > endingFor && l.pool.slots.busy() == 0 && l.gates.InFlight() == 0
+		if idle {
+			over = append(over, l)
+		}
+		return idle
+	})
+	w.lanes.mu.Unlock()
+	for _, l := range over {
+		l.pool.close()
+	}
 }
 
 // share divides the slots among the lanes by their weights.
@@ -196,12 +217,23 @@ func (w *Worker) share(weights map[string]int) {
 	}
 }
 
+// laneEnd is what this replica knows of a lane that is being removed.
+type laneEnd struct {
+	heard time.Time // when it heard of that: its clock and the server's may differ
+	last  uint64    // the last event that can be the lane's, once that is known
+}
+
 // drained deletes a lane that is being removed once nothing of it is left.
 func (w *Worker) drained(ctx context.Context, d endpoint.Lane) {
-	if w.replicas.RankOf(d.ID, "lane "+d.ID) != 0 || time.Since(d.Removed) < endingFor {
+	e := w.ends[d.ID]
+	if e == nil {
+		e = &laneEnd{heard: time.Now()}
+		w.ends[d.ID] = e
+	}
+	if w.replicas.RankOf(d.ID, "lane "+d.ID) != 0 || time.Since(e.heard) < endingFor {
 		return
 	}
-	left, err := w.leftIn(ctx, d)
+	left, err := w.leftIn(ctx, d, e)
 	if err == nil && !left {
 		if err = w.deleteConsumers(ctx, d.ID); err == nil {
 			err = w.documents.DeleteLane(ctx, d.ID)
@@ -214,14 +246,14 @@ func (w *Worker) drained(ctx context.Context, d endpoint.Lane) {
 
 // leftIn reports whether a lane that is being removed has events or deliveries
 // still. What its schedules bring later is a stray, which is taken care of.
-func (w *Worker) leftIn(ctx context.Context, d endpoint.Lane) (bool, error) {
-	if w.ends[d.ID] == 0 {
+func (w *Worker) leftIn(ctx context.Context, d endpoint.Lane, e *laneEnd) (bool, error) {
+	if e.last == 0 {
 		// By now all replicas know that what comes is not the lane's.
 		last, err := streams.NewEventLog(w.js, w.names).Last(ctx)
 		if err != nil {
 			return false, err
 		}
-		w.ends[d.ID] = max(last, 1)
+		e.last = max(last, 1)
 	}
 	for _, c := range []struct{ stream, durable string }{
 		{w.names.Events(), streams.FanoutOf(d.ID)}, {w.names.Deliveries(), streams.DeliverOf(d.ID)},
@@ -234,7 +266,7 @@ func (w *Worker) leftIn(ctx context.Context, d endpoint.Lane) (bool, error) {
 			return false, fmt.Errorf("look up consumer %s: %w", c.durable, err)
 		}
 		info := js.CachedInfo()
-		passed := c.stream == w.names.Events() && info.AckFloor.Stream >= w.ends[d.ID]
+		passed := c.stream == w.names.Events() && info.AckFloor.Stream >= e.last
 		if !passed && (info.NumPending > 0 || info.NumAckPending > 0) {
 			return true, nil
 		}

@@ -371,6 +371,7 @@ func (w *world) endpoint(id string, change ...func(*endpoint.Document)) {
 	if w.endpoints.all == nil {
 		w.endpoints.all = map[string]*endpoint.Endpoint{}
 	}
+	ep.Revision = w.endpoints.revision
 	w.endpoints.all[ep.Name()] = ep
 }
 

@@ -58,6 +58,22 @@ func (w *Worker) mendStream(ctx context.Context, err error) {
 		return
 	}
 	w.mending.Unlock()
+	w.tryMend(ctx)
+}
+
+// mendGates mends when the bucket of open gates is gone: without it a gate that
+// opens lets nothing through any more, because nobody can be told of it, or be the
+// one that probes.
+func (w *Worker) mendGates(ctx context.Context) {
+	if w.fleet.InSync() {
+		return
+	}
+	if _, err := w.js.Stream(ctx, "KV_"+w.names.GatesBucket()); gone(err) {
+		w.tryMend(ctx)
+	}
+}
+
+func (w *Worker) tryMend(ctx context.Context) {
 	if err := w.mend(ctx); err != nil {
 		w.oddities.Warn().Err(err).Msg("could not make a stream again that is gone")
 	}

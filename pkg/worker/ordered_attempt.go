@@ -101,7 +101,7 @@ func (h *head) why() string {
 // works again, if no other replica does.
 func (h *head) probe(ctx context.Context, ep *endpoint.Endpoint) (over bool) {
 	w := h.w
-	lease, got, err := w.fleet.Claim(w.attempts, h.name, time.Duration(ep.Timeout)+leaseBeyond)
+	lease, got, err := w.fleet.Claim(w.attempts, h.name, ep.Revision, time.Duration(ep.Timeout)+leaseBeyond)
 	if err != nil {
 		w.oddities.Warn().Err(err).Str("endpoint", h.name).Msg("could not ask for the lease of a probe, trying again")
 	}

@@ -119,13 +119,20 @@ func (h *head) blocked(ctx context.Context, ep *endpoint.Endpoint, now time.Time
 		h.anew(now)
 		h.asked = true
 		return false
-	case now.Before(h.d.State.Due):
+	case now.Before(h.d.State.Due) && !h.hurried(ep):
 		h.idle()
 		h.wait(ctx, earlier(h.d.State.Due, expiry))
 	default:
 		return false
 	}
 	return true
+}
+
+// hurried reports whether the event is to probe the endpoint before it is due: what
+// it waits for may be what another address asked for.
+func (h *head) hurried(ep *endpoint.Endpoint) bool {
+	o, open := h.w.fleet.Get(h.name)
+	return open && o.Precedes(ep.Revision)
 }
 
 // anew begins a new round of attempts.
@@ -169,10 +176,7 @@ func (h *head) knock(ctx context.Context, ep *endpoint.Endpoint, o gate.Opened) 
 	// An event that was not attempted has waited here for as long as the gate
 	// was open, if only behind others.
 	h.d.State.Begin(later(h.d.Event.Time, o.Since))
-	now, down, due := time.Now(), h.d.Down(terms(ep)), o.NextProbe
-	if o.Prober != "" {
-		due = o.LeaseEnds
-	}
+	now, down, due := time.Now(), h.d.Down(terms(ep)), o.Due(ep.Revision)
 	if h.asked { // for an attempt: it gets that, whenever it can have it
 		down = later(down, later(due, now).Add(tendEvery))
 	}

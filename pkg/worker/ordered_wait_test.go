@@ -112,6 +112,34 @@ func TestOrderedKeepsTheRate(t *testing.T) {
 	w.drained()
 }
 
+// The rate limit is that of all replicas together for what an ordered endpoint gets
+// out of order, too.
+func TestOrderedSharesTheRateWithReplays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, func(d *endpoint.Document) { d.RateLimit = &endpoint.RateLimit{PerSecond: 10, Burst: 1} })
+	c := &crew{}
+	c.set("a", "b", "c")
+	for _, id := range c.alive {
+		w.replicas = mate{c, id}
+		w.run(8, time.Second)
+	}
+	const replays, events = 25, 5
+	for i := range replays {
+		id := fmt.Sprintf("replay_%d", i)
+		w.put(given("crm", id, delivery.State{Replay: true, Origin: id}))
+	}
+	w.publishMany("order.created", "evt_", events)
+	var at []time.Time
+	for range replays + events {
+		at = append(at, w.next().at)
+	}
+	if took := at[len(at)-1].Sub(at[0]); took < 2*time.Second {
+		t.Errorf("%d attempts at 10/s took %s", len(at), took)
+	}
+	w.settled()
+}
+
 // An open gate is probed with the first event, once at a time, and when a probe
 // succeeds all go on in order. Failed probes do not count as attempts.
 func TestOrderedProbesAnOpenGate(t *testing.T) {

@@ -68,8 +68,7 @@ func (p *pool) sit(s *seat, w work) {
 		s.current.Store(nil)
 		p.slots.give(1)
 		p.running.Done()
-		var ok bool
-		if w, ok = <-p.work; !ok {
+		if w = <-p.work; w.do == nil {
 			return
 		}
 	}
@@ -105,8 +104,15 @@ func (p *pool) busy() (n int) {
 // wait returns when nothing is being worked on.
 func (p *pool) wait() { p.running.Wait() }
 
-// close ends the goroutines. Nothing may be run afterwards.
+// close ends the goroutines, as each has nothing to do. What is run afterwards gets
+// new ones.
 func (p *pool) close() {
-	close(p.work)
+	p.mu.Lock()
+	seats := p.seats
+	p.seats = nil
+	p.mu.Unlock()
+	for range seats {
+		p.work <- work{}
+	}
 	p.closed.Wait()
 }

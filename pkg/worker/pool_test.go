@@ -83,16 +83,18 @@ func TestPoolEach(t *testing.T) {
 	})
 }
 
-// A pool starts and stops without leaving anything behind, used or not.
+// A pool starts and stops without leaving anything behind, used or not, and again.
 func TestPoolStartStop(t *testing.T) {
 	t.Parallel()
 	for i := range 500 {
 		p := newPool(1 + i%5)
-		for range i % 7 {
-			p.slots.take(t.Context(), 1)
-			p.run(work{&message{}, func(*message) {}})
+		for range 2 {
+			for range i % 7 {
+				p.slots.take(t.Context(), 1)
+				p.run(work{&message{}, func(*message) {}})
+			}
+			p.wait()
+			p.close()
 		}
-		p.wait()
-		p.close()
 	}
 }

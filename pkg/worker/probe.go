@@ -47,7 +47,7 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 	}
 	k.setProbed(h, s.Seq)
 	defer k.setProbed(h, 0)
-	lease, got, err := w.fleet.Claim(ctx, h.name, time.Duration(ep.Timeout)+leaseBeyond)
+	lease, got, err := w.fleet.Claim(ctx, h.name, ep.Revision, time.Duration(ep.Timeout)+leaseBeyond)
 	if err != nil {
 		return k.troubled(ctx, h, err, "could not ask for the lease of a probe, trying again")
 	}
@@ -174,6 +174,7 @@ func (w *Worker) stillFailing(ep *endpoint.Endpoint, lease gate.Lease, r deliver
 func (w *Worker) nextProbe(lease gate.Lease, r delivery.Result, ep *endpoint.Endpoint) gate.Opened {
 	next := lease.Opened
 	next.Probes++
+	next.Document = ep.Revision
 	next.LastError, next.LastStatus, next.LastClass = r.Error, r.Status, r.Label()
 	next.NextProbe = time.Now().Add(gate.Interval(next.Probes, min(r.RetryAfter, ep.Retry.Longest()), w.random))
 	return next

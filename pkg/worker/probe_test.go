@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -116,5 +117,76 @@ func TestRetryAfterOfWhatIsNoFailure(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// When the document of an endpoint whose gate is open changes, it is probed at once,
+// once by all replicas, whatever it had asked for before; in order, too.
+func TestAChangedDocumentIsProbedAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, ordered := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ordered %v", ordered), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			at := func(revision uint64) {
+				w.endpoints.revision = revision
+				w.endpoint("crm", func(d *endpoint.Document) {
+					d.URL = fmt.Sprintf("https://example.com/%d", revision)
+					d.Retry = retry.Policy{Schedule: []time.Duration{time.Millisecond, 4 * time.Hour}, Jitter: retry.JitterNone}
+					if d.Ordered = ordered; ordered {
+						d.OrderedFrom = 1
+					}
+				})
+			}
+			at(1)
+			w.answer(func(context.Context, call) delivery.Result {
+				return delivery.Result{Status: 503, RetryAfter: time.Hour}
+			})
+			c := &crew{}
+			c.set("a", "b")
+			var rs []*running
+			for _, id := range []string{"a", "b"} {
+				w.replicas = mate{c, id}
+				rs = append(rs, w.run(8, time.Second))
+			}
+			known := func(probes int) {
+				t.Helper()
+				w.until(fmt.Sprintf("%d probes failed, as all know", probes), func() bool {
+					return !slices.ContainsFunc(rs, func(r *running) bool {
+						o, open := r.fleet.Get("acme/crm")
+						return !open || o.Probes != probes
+					})
+				})
+			}
+			w.publish("order.created", "evt_0", "{}")
+			w.next()
+			known(0)
+			const n = 5
+			w.publishMany("order.created", "more_", n)
+			at(2)
+			w.next()
+			known(1)
+			looked := w.endpoints.synced.Load()
+			at(2) // which is no change
+			w.until("they have looked what is to be done", func() bool { return w.endpoints.synced.Load() > looked+20 })
+			known(1)
+			w.quiet()
+			w.answer(status(200))
+			at(3)
+			// In order, the first is attempted first; otherwise it waits for itself.
+			want := n
+			if ordered {
+				want++
+			}
+			var got []string
+			for range want {
+				got = append(got, w.next().event)
+			}
+			if slices.Sort(got); len(slices.Compact(got)) != want {
+				t.Errorf("got %v", got)
+			}
+			w.until("the gate is closed", func() bool { return rs[0].fleet.Len()+rs[1].fleet.Len() == 0 })
+			w.quiet()
+		})
 	}
 }

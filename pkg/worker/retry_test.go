@@ -168,15 +168,15 @@ func TestWhereAWaitGoes(t *testing.T) {
 			<-flushed
 			w.must(w.nc.Flush())
 			w.until("the server has the answer", func() bool {
-				s, d := w.state(w.names.Deliveries()), w.deliver()
+				d, s := w.deliver(), w.state(w.names.Deliveries()) // what was stored before the ack is there
 				got := copied
 				switch {
 				case s.FirstSeq == seq && d.NumAckPending == 1 && s.LastSeq == seq:
 					got = nak
-				case d.NumPending == 0 && d.NumAckPending == 0:
-					got = schedule
 				case d.NumAckPending == 1:
 					return false // not acked yet
+				case w.subject(s.LastSeq) != w.names.Delivery(streams.DefaultLane, "acme", "crm"):
+					got = schedule
 				}
 				if got != c.want {
 					t.Fatalf("the wait became a %s, want a %s", got, c.want)
@@ -185,6 +185,16 @@ func TestWhereAWaitGoes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// subject returns that of a message in the stream of deliveries.
+func (w *world) subject(seq uint64) string {
+	w.Helper()
+	stream, err := w.js.Stream(w.ctx, w.names.Deliveries())
+	w.must(err)
+	m, err := stream.GetMsg(w.ctx, seq)
+	w.must(err)
+	return m.Subject
 }
 
 // What becomes of deliveries that get no attempt.

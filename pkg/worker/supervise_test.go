@@ -136,6 +136,41 @@ func TestDeletedStreamsWhileAllSlotsWait(t *testing.T) {
 	}
 }
 
+// The bucket of open gates is made again when it is gone. Without it a failing
+// endpoint would get no attempt and no probe for ever.
+func TestDeletedGates(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]bool{"before a gate opens": false, "while a gate is open": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm", every(200*time.Millisecond, 1000))
+			var far farSide
+			far.down.Store(true)
+			w.answer(far.answer)
+			r := w.run(8, time.Second)
+			const n = 10
+			fails := func() {
+				w.publishMany("order.created", "evt_", n)
+				w.until("the gate is open", func() bool { return r.gateOf(w.endpoints.Get("acme", "crm")).IsOpen() })
+			}
+			if open {
+				fails()
+			}
+			w.must(w.js.DeleteKeyValue(w.ctx, w.names.GatesBucket()))
+			if !open {
+				fails()
+			}
+			w.until("the bucket is there again", func() bool {
+				_, err := w.js.KeyValue(w.ctx, w.names.GatesBucket())
+				return err == nil
+			})
+			far.down.Store(false)
+			w.until("everything has arrived", func() bool { return far.distinct() == n })
+		})
+	}
+}
+
 // The server is stopped and started again under load: nothing is lost.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()

@@ -151,8 +151,8 @@ type Worker struct {
 	each        zerolog.Sampler // of the lines that tell of each attempt
 
 	lanes     lanes
-	ended     []*lane           // guarded by the lanes' mutex
-	ends      map[string]uint64 // the last event of a lane that is being removed; of reconcile
+	ended     []*lane             // guarded by the lanes' mutex
+	ends      map[string]*laneEnd // of lanes that are being removed; of reconcile
 	naks      *naks
 	keeper    *keeper
 	ordered   *ordered
@@ -189,7 +189,7 @@ func New(o Options) *Worker {
 		restore: o.Restore, attemptLog: o.Log, words: o.Words, metrics: o.Metrics, trace: o.Trace, log: o.Logger,
 		oddities:  o.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute}),
 		each:      &zerolog.BurstSampler{Burst: eachPerSecond, Period: time.Second},
-		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, ends: make(map[string]uint64), straysEvery: straysEvery, random: rand.Float64,
+		keepEvery: keepEvery, fetchFor: fetchFor, patience: patience, ends: make(map[string]*laneEnd), straysEvery: straysEvery, random: rand.Float64,
 	}
 	if w.words == nil {
 		w.words = silence{}

@@ -251,19 +251,25 @@ func readerLooksWhatBecameOfEvents(t *testing.T, s *stage) {
 	}
 }
 
-// aloneInTheFleet removes the bucket that a single server forgets, and waits
-// until the replicas made it again.
+// aloneInTheFleet removes the bucket that a single server forgets and that of open
+// gates, and waits until the replicas made them again.
 func (s *stage) aloneInTheFleet(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
-	if err := s.js.DeleteStream(ctx, "KV_webhooks_replicas"); err != nil {
-		t.Fatal(err)
+	for _, bucket := range []string{"KV_webhooks_replicas", "KV_webhooks_gates"} {
+		if err := s.js.DeleteStream(ctx, bucket); err != nil {
+			t.Fatal(err)
+		}
 	}
 	eventually(t, "the replicas know each other again", func() error {
 		stream, err := s.js.Stream(ctx, "KV_webhooks_replicas")
 		if err == nil && stream.CachedInfo().State.NumSubjects != 2 {
 			err = fmt.Errorf("%d are known", stream.CachedInfo().State.NumSubjects)
 		}
+		return err
+	})
+	eventually(t, "there is a bucket of open gates", func() error {
+		_, err := s.js.Stream(ctx, "KV_webhooks_gates")
 		return err
 	})
 	s.awaits(t, "worker", "$JS.API.CONSUMER.NAMES.WEBHOOKS_DELIVERIES") // now and then
