@@ -68,8 +68,8 @@ func (c *endpointRemoveCmd) Run(ctx context.Context, a *app) error {
 			fmt.Fprintf(a.Out, "  the replicas make dead letters (endpoint_deleted) of what waits: %s\n", deliveries(n))
 		}
 		a.awaitReplicas(ctx, client)
-		// Left until it is due, what is scheduled would find an endpoint that was made
-		// anew under this name. Now nobody attempts it any more.
+		// Left until it is due, what is scheduled would become dead letters only then.
+		// Now nobody attempts it any more.
 		if _, err := hold.NewStore(client.JS, client.Names).Hurry(ctx, d.Tenant, d.ID); err != nil {
 			return fmt.Errorf("the endpoint is removed, but what is scheduled for it becomes dead letters only when it is due: %w", err)
 		}

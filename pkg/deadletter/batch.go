@@ -98,6 +98,7 @@ func (r *replay) outgoing(ctx context.Context, o open, now time.Time, b *batch) 
 		Origin:  delivery.Again(o.seq, o.time),
 		Since:   now,
 		Replay:  true,
+		Made:    lane.made,
 		Trace:   d.State.Trace,
 		History: d.State.History,
 	}

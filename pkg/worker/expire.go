@@ -31,8 +31,21 @@ type situation struct {
 }
 
 // limitOf returns the limit of what is held for an endpoint now. ep is nil for an
-// endpoint that is gone.
+// endpoint that is gone. Of what was for another one of its name, the time is over.
 func (w *Worker) limitOf(ep *endpoint.Endpoint) limit {
+	l := w.limitOfOwn(ep)
+	if own := l.of; own != nil && ep != nil {
+		l.of = func(d *delivery.Delivery) (time.Time, delivery.Reason) {
+			if isRemoved(d, ep) {
+				return time.Time{}, delivery.EndpointDeleted
+			}
+			return own(d)
+		}
+	}
+	return l
+}
+
+func (w *Worker) limitOfOwn(ep *endpoint.Endpoint) limit {
 	if ep == nil {
 		return limit{of: func(*delivery.Delivery) (time.Time, delivery.Reason) { return time.Time{}, delivery.EndpointDeleted }}
 	}
@@ -236,10 +249,6 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 	if len(over) == 0 {
 		return nil
 	}
-	url := ""
-	if ep != nil {
-		url = ep.RedactedURL()
-	}
 	messages := make([]*nats.Msg, len(over))
 	for i := range over {
 		if errors.Is(over[i].Err, hold.ErrUnreadable) {
@@ -248,6 +257,10 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 		}
 		d := &over[i].Delivery
 		_, reason := l.of(d)
+		url := ""
+		if ep != nil && reason != delivery.EndpointDeleted {
+			url = ep.RedactedURL()
+		}
 		w.trace.Dead(d, reason)
 		d.State.Due = time.Time{}
 		var err error

@@ -89,7 +89,7 @@ func (h *head) step(ctx context.Context) (over bool) {
 	case h.m.seq < ep.OrderedFrom:
 		// From before the endpoint was made ordered anew, without anybody seeing
 		// that it was not for a while.
-		return h.settled(ctx, h.handOver(ep))
+		return h.settled(ctx, h.goes(ep))
 	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
 		return h.done()
 	case h.d.Expired(terms(ep), now):
@@ -242,6 +242,7 @@ func (h *head) release() bool {
 
 // handOver stores the event as a delivery like those of other endpoints.
 func (h *head) handOver(ep *endpoint.Endpoint) bool {
+	h.d.State.Made = ep.MadeAt
 	if h.d.State.Dead != "" {
 		h.anew(time.Now())
 	}
