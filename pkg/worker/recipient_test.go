@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -104,4 +105,35 @@ func TestStoredDeliveryOfAnotherEndpoint(t *testing.T) {
 	w.endpoint("crm", func(d *endpoint.Document) { d.MadeAt = now.Add(time.Hour) })
 	w.expect("evt_2", 1)
 	w.settled()
+}
+
+// An attempt that is under way when its endpoint is removed leaves no retry behind.
+func TestRemovedDuringAnAttempt(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*world){
+		"removed":         func(w *world) { w.remove("crm") },
+		"removed, anew":   func(w *world) { w.anew() },
+		"anew and paused": func(w *world) { w.anew(whilePaused) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm", every(time.Hour, 5), madeNow)
+			answered := make(chan struct{})
+			w.answer(func(context.Context, call) delivery.Result {
+				<-answered
+				return delivery.Result{Status: 408}
+			})
+			w.run(4, time.Second)
+			w.publish("order.created", "evt_1", "body")
+			w.next()
+			change(w)
+			close(answered)
+			if l := w.dead(1)[0]; l.Reason != delivery.EndpointDeleted || l.URL != "https://example.com/crm" || len(l.History) != 1 {
+				t.Errorf("for %q, dead of %s, with a history of %d", l.URL, l.Reason, len(l.History))
+			}
+			w.settled()
+			w.quiet()
+		})
+	}
 }
