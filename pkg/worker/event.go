@@ -212,14 +212,13 @@ func (w *Worker) deliverInTurn(m *message, e event.Event, endpoints []*endpoint.
 // storeEach stores the deliveries of an event for others to attempt.
 func (w *Worker) storeEach(l *lane, e event.Event, endpoints []*endpoint.Endpoint) bool {
 	messages := make([]*nats.Msg, 0, len(endpoints))
-	var held []string
+	held := map[string]streams.Kind{}
 	for _, ep := range endpoints {
 		d := deliveryOf(e, ep)
 		var m *nats.Msg
 		var err error
 		if w.barred(ep) || w.queues(ep) {
-			m, _, err = w.toHold(&d, d.MsgID())
-			held = append(held, ep.Name())
+			m, held[ep.Name()], err = w.toHold(&d, d.MsgID())
 		} else {
 			m, err = w.stored(&d, w.laneFor(ep, l.name), d.MsgID())
 		}
@@ -232,9 +231,9 @@ func (w *Worker) storeEach(l *lane, e event.Event, endpoints []*endpoint.Endpoin
 		d := deliveryOf(e, endpoints[0])
 		return w.unsettled(&d, err)
 	}
-	for _, name := range held {
+	for name, kind := range held {
 		w.metrics.Held()
-		w.keeper.nudge(name, streams.HeldNew)
+		w.keeper.nudge(name, kind)
 	}
 	return true
 }

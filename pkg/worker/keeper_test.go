@@ -148,6 +148,23 @@ func TestLateOnesAreGivenUpByWhenTheirTimeEnds(t *testing.T) {
 	w.held(1)
 }
 
+// What was published long ago can be held behind what is new, as from a lane with a
+// backlog: its time is over first all the same.
+func TestOldOnesBehindNewOnesAreGivenUpOnTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	const after = time.Hour
+	w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(after) })
+	w.run(8, time.Second)
+	w.put(given("crm", "young", delivery.State{}))
+	w.held(1)
+	w.put(given("crm", "old", delivery.State{Since: time.Now().Add(time.Second - after)}))
+	if l := w.dead(1)[0]; l.EventID != "old" || l.Reason != delivery.Expired {
+		t.Errorf("%s is dead of %s", l.EventID, l.Reason)
+	}
+	w.held(1)
+}
+
 // What is held for an endpoint that is removed becomes dead letters.
 func TestHeldForARemovedEndpoint(t *testing.T) {
 	t.Parallel()
