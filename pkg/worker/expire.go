@@ -10,6 +10,7 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
 	"jethook/pkg/hold"
 	"jethook/streams"
 )
@@ -117,6 +118,9 @@ func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 	return next
 }
 
+// isLeased reports whether somebody probes an endpoint.
+func isLeased(o gate.Opened) bool { return o.Prober != "" && time.Now().Before(o.LeaseEnds) }
+
 // giveUpNew gives up those that were held first, from the oldest on. They lie
 // in the order in which their time runs out.
 func (k *keeper) giveUpNew(ctx context.Context, h *holding) (time.Time, error) {
@@ -129,7 +133,7 @@ func (k *keeper) giveUpProbe(ctx context.Context, h *holding) (time.Time, error)
 }
 
 func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) (next time.Time, err error) {
-	size := 1
+	size, ours := 1, false
 	for from := uint64(1); ctx.Err() == nil; size = giveUpBatch {
 		// The endpoint may be well again before a million are given up.
 		ep := k.endpointOf(h)
@@ -142,6 +146,13 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) 
 			return time.Time{}, err
 		}
 		over, next := k.splitOver(h, batch, l)
+		if len(over) > 0 && !ours {
+			if elsewhere, err := k.elsewhere(ctx, h); err != nil || elsewhere {
+				return time.Now().Add(time.Second), err
+			}
+			ours = true // but what was read may have been attempted meanwhile
+			continue
+		}
 		if err := k.w.buryHeld(ctx, ep, l, over); err != nil {
 			return time.Time{}, err
 		}
@@ -203,6 +214,9 @@ func (k *keeper) giveUpLate(ctx context.Context, h *holding) (time.Time, error) 
 		if time.Now().Before(end) {
 			return end, nil
 		}
+		if elsewhere, err := k.elsewhere(ctx, h); err != nil || elsewhere {
+			return time.Now().Add(time.Second), err
+		}
 		if err := k.giveUpOne(ctx, ep, l, seq); err != nil {
 			return time.Time{}, err
 		}
@@ -241,6 +255,21 @@ func (k *keeper) inHand(h *holding) map[uint64]bool {
 		inHand[h.probed] = true
 	}
 	return inHand
+}
+
+// elsewhere reports whether another replica may be attempting some of what is held
+// for an endpoint: what it had of a feed, or as a probe. Then that decides first.
+func (k *keeper) elsewhere(ctx context.Context, h *holding) (bool, error) {
+	if k.w.replicas.Count() == 1 {
+		return false, nil
+	}
+	k.mu.Lock()
+	here := h.probed != 0
+	k.mu.Unlock()
+	if o, _ := k.w.fleet.Get(h.name); isLeased(o) && !here {
+		return true, nil
+	}
+	return k.w.held.Handed(ctx, h.tenant, h.id)
 }
 
 // buryHeld stores the dead letters of held deliveries whose time is over. Doing

@@ -290,9 +290,9 @@ func (k *keeper) forget(ctx context.Context) {
 		return
 	}
 	var gone []string
-	w.fleet.Each(func(name string, _ gate.Opened) {
+	w.fleet.Each(func(name string, o gate.Opened) {
 		tenant, id, _ := strings.Cut(name, "/")
-		if w.endpoints.Get(tenant, id) == nil && w.rank(name) == 0 {
+		if !isLeased(o) && w.endpoints.Get(tenant, id) == nil && w.rank(name) == 0 {
 			gone = append(gone, name)
 		}
 	})
