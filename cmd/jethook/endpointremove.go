@@ -185,9 +185,9 @@ func (x *discarding) untilQuiet(ctx context.Context) (ordered uint64, err error)
 	fewest := uint64(math.MaxUint64)
 	for time.Since(began) < discardTime && time.Since(last) < discardQuiet {
 		n, err := x.once(ctx)
-		if err == nil && x.endpoint.Ordered {
+		if err == nil {
 			var consumers map[string][]*jetstream.ConsumerInfo
-			consumers, err = x.client.allOrdered(ctx, []endpoint.Document{x.endpoint})
+			consumers, err = x.client.orderedConsumers(ctx)
 			ordered = pendingIn(consumers[x.endpoint.Name()]...)
 		}
 		if err != nil {
