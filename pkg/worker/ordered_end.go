@@ -94,10 +94,9 @@ func (o *inOrder) dispose(ctx context.Context, m *message) {
 	h.release()
 }
 
-// goes reports whether the event is stored where it goes: if the endpoint was removed,
-// among the dead letters, although another may have its name since.
+// goes reports whether the event is stored where it goes.
 func (h *head) goes(ep *endpoint.Endpoint) bool {
-	if ep == nil || h.m.stored.Before(ep.MadeAt) {
+	if ep == nil {
 		return h.bury(nil, delivery.EndpointDeleted)
 	}
 	return h.handOver(ep)

@@ -89,7 +89,7 @@ func (h *head) step(ctx context.Context) (over bool) {
 	case h.m.seq < ep.OrderedFrom:
 		// From before the endpoint was made ordered anew, without anybody seeing
 		// that it was not for a while.
-		return h.settled(ctx, h.goes(ep))
+		return h.settled(ctx, h.handOver(ep))
 	case !h.era.has(h.m, h.d.Event.Type), isAbout(h.m, h.d.Event.Type, h.id):
 		return h.done()
 	case h.d.Expired(terms(ep), now):
@@ -240,9 +240,14 @@ func (h *head) release() bool {
 	return true
 }
 
-// handOver stores the event as a delivery like those of other endpoints.
+// handOver stores the event as a delivery like those of other endpoints. If it was
+// stored before the endpoint was made, it was for another one of that name, which was
+// removed, and becomes a dead letter.
 func (h *head) handOver(ep *endpoint.Endpoint) bool {
-	h.d.State.Made = ep.MadeAt
+	if h.m.stored.Before(ep.MadeAt) {
+		return h.bury(nil, delivery.EndpointDeleted)
+	}
+	h.d.State.EndpointMade = ep.MadeAt
 	if h.d.State.Dead != "" {
 		h.anew(time.Now())
 	}

@@ -9,7 +9,7 @@ import (
 // deliveryOf returns the delivery of an event to an endpoint that it matches.
 func deliveryOf(e event.Event, ep *endpoint.Endpoint) delivery.Delivery {
 	d := delivery.New(e, ep.ID)
-	d.State.Made = ep.MadeAt
+	d.State.EndpointMade = ep.MadeAt
 	return d
 }
 
@@ -21,7 +21,7 @@ func (w *Worker) recipient(d *delivery.Delivery) (ep *endpoint.Endpoint, removed
 	if ep == nil {
 		return nil, false
 	}
-	switch made := &d.State.Made; {
+	switch made := &d.State.EndpointMade; {
 	case made.IsZero():
 		*made = ep.MadeAt // it is for whichever there is, and from now on for this one
 	case isRemoved(d, ep):
@@ -35,5 +35,5 @@ func (w *Worker) recipient(d *delivery.Delivery) (ep *endpoint.Endpoint, removed
 // isRemoved reports whether the endpoint that a delivery is for was removed before
 // this one of the same name was made.
 func isRemoved(d *delivery.Delivery, ep *endpoint.Endpoint) bool {
-	return !d.State.Made.IsZero() && d.State.Made.Before(ep.MadeAt)
+	return !d.State.EndpointMade.IsZero() && d.State.EndpointMade.Before(ep.MadeAt)
 }

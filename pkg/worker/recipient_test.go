@@ -90,7 +90,7 @@ func TestStoredDeliveryOfAnotherEndpoint(t *testing.T) {
 	now := time.Now()
 	w.endpoint("crm", func(d *endpoint.Document) { d.MadeAt = now })
 	for i, madeAt := range []time.Time{now.Add(-time.Hour), now, now.Add(time.Hour), {}} {
-		w.put(given("crm", fmt.Sprint("evt_", i), delivery.State{Made: madeAt}))
+		w.put(given("crm", fmt.Sprint("evt_", i), delivery.State{EndpointMade: madeAt}))
 	}
 	w.run(1, time.Second)
 	got := map[string]bool{w.next().event: true, w.next().event: true}
