@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -26,6 +27,15 @@ func (l EventLog) Last(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("look up stream %s: %w", l.names.Events(), err)
 	}
 	return s.CachedInfo().State.LastSeq, nil
+}
+
+// Now returns the time by the clock of the server that stores events.
+func (l EventLog) Now(ctx context.Context) (time.Time, error) {
+	s, err := l.js.Stream(ctx, l.names.Events())
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up stream %s: %w", l.names.Events(), err)
+	}
+	return s.CachedInfo().TimeStamp, nil
 }
 
 // HasOrdered reports whether there is the consumer that hands out an ordered

@@ -68,8 +68,8 @@ func (c *endpointRemoveCmd) Run(ctx context.Context, a *app) error {
 			fmt.Fprintf(a.Out, "  the replicas make dead letters (endpoint_deleted) of what waits: %s\n", deliveries(n))
 		}
 		a.awaitReplicas(ctx, client)
-		// Left until it is due, what is scheduled would find an endpoint that was made
-		// anew under this name. Now nobody attempts it any more.
+		// Left until it is due, what is scheduled would become dead letters only then.
+		// Now nobody attempts it any more.
 		if _, err := hold.NewStore(client.JS, client.Names).Hurry(ctx, d.Tenant, d.ID); err != nil {
 			return fmt.Errorf("the endpoint is removed, but what is scheduled for it becomes dead letters only when it is due: %w", err)
 		}
@@ -185,9 +185,9 @@ func (x *discarding) untilQuiet(ctx context.Context) (ordered uint64, err error)
 	fewest := uint64(math.MaxUint64)
 	for time.Since(began) < discardTime && time.Since(last) < discardQuiet {
 		n, err := x.once(ctx)
-		if err == nil && x.endpoint.Ordered {
+		if err == nil {
 			var consumers map[string][]*jetstream.ConsumerInfo
-			consumers, err = x.client.allOrdered(ctx, []endpoint.Document{x.endpoint})
+			consumers, err = x.client.orderedConsumers(ctx)
 			ordered = pendingIn(consumers[x.endpoint.Name()]...)
 		}
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/endpoint"
 )
 
 func TestRemoveLeavesWhatWaitsToTheReplicas(t *testing.T) {
@@ -169,6 +171,19 @@ func TestDiscardTakesWhatWaitsInOrder(t *testing.T) {
 		t.Errorf("exit code %d: %s", exit, errs)
 	}
 	contains(t, out.String(), "acme/seq removed\n4 deliveries discarded\n")
+}
+
+// What it was to get in order may wait still when it is not ordered any more.
+func TestDiscardTakesWhatWaitedInOrder(t *testing.T) {
+	t.Parallel()
+	w := startStates(t)
+	_, err := w.store.Update(w.ctx, "acme/seq", func(d *endpoint.Document) error {
+		d.Ordered, d.OnFailure = false, ""
+		return nil
+	})
+	w.must(err)
+	_, stderr := w.run(exitFailed, "endpoint", "remove", "acme/seq", "--waiting", "discard") // without a replica
+	contains(t, stderr, "4 deliveries more wait in order", "endpoint_deleted")
 }
 
 // However long it takes the replicas to bring what waits in order, none of it becomes

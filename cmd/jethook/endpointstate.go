@@ -201,6 +201,12 @@ func (c *client) allOrdered(ctx context.Context, documents []endpoint.Document) 
 	if !slices.ContainsFunc(documents, func(d endpoint.Document) bool { return d.Ordered }) {
 		return nil, nil
 	}
+	return c.orderedConsumers(ctx)
+}
+
+// orderedConsumers returns the consumers that there are of endpoints that are ordered,
+// or were until just now, by the endpoint's name.
+func (c *client) orderedConsumers(ctx context.Context) (map[string][]*jetstream.ConsumerInfo, error) {
 	stream, err := c.JS.Stream(ctx, c.Names.Events())
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", c.Names.Events(), err)

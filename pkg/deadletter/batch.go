@@ -95,11 +95,13 @@ func (r *replay) outgoing(ctx context.Context, o open, now time.Time, b *batch) 
 	}
 	d := o.delivery
 	d.State = delivery.State{
-		Origin:  delivery.Again(o.seq, o.time),
-		Since:   now,
-		Replay:  true,
-		Trace:   d.State.Trace,
-		History: d.State.History,
+		Origin: delivery.Again(o.seq, o.time),
+		Since:  now,
+		Replay: true,
+
+		EndpointMade: lane.made,
+		Trace:        d.State.Trace,
+		History:      d.State.History,
 	}
 	m, err := d.Encode(r.names.Delivery(lane.name, d.Event.Tenant, d.Endpoint), r.js.Conn().MaxPayload())
 	if err != nil {

@@ -109,10 +109,12 @@ type replay struct {
 	sweep      sweep
 }
 
-// lane is an endpoint's lane, or that there is no such endpoint.
+// lane is an endpoint's lane and when that was made, or that there is no such
+// endpoint.
 type lane struct {
 	name   string
 	exists bool
+	made   time.Time
 }
 
 func (s *Store) newReplay(ctx context.Context, f Filter, o ReplayOptions) (*replay, error) {
@@ -259,12 +261,12 @@ func (r *replay) lane(ctx context.Context, name string) (lane, error) {
 	document, err := r.options.Endpoints.Get(ctx, name)
 	switch {
 	case err == nil:
-		l = lane{document.Lane, true}
+		l = lane{document.Lane, true, document.MadeAt}
 		if l.name, err = r.inForce(ctx, document.Lane); err != nil {
 			return lane{}, fmt.Errorf("look up the lane of endpoint %s: %w", name, err)
 		}
 	case errors.As(err, &broken):
-		l = lane{endpoint.DefaultLane, true} // it exists; replicas have its last good document
+		l = lane{name: endpoint.DefaultLane, exists: true} // it exists; replicas have its last good document
 	case !errors.Is(err, endpoint.ErrNotFound):
 		return lane{}, fmt.Errorf("look up endpoint %s: %w", name, err)
 	}

@@ -39,6 +39,9 @@ type State struct {
 	Dead Reason `json:"dead,omitempty"`
 	// Replay says that this round is a replay.
 	Replay bool `json:"replay,omitempty"`
+	// EndpointMade is when the endpoint was made that this is for: it never goes to one
+	// that has that name later. Zero is whichever there is when a worker sees it first.
+	EndpointMade time.Time `json:"endpoint_made,omitzero"`
 	// Trace says where in a trace of OpenTelemetry the delivery stands. Zero, and
 	// not stored, while traces are off.
 	Trace Trace `json:"trace,omitzero"`

@@ -109,3 +109,30 @@ func TestAnOldDocumentIsDatedFromNowOn(t *testing.T) {
 		t.Errorf("got %s", mustEncode(t, got))
 	}
 }
+
+// When an endpoint was made stays what it is until it is removed.
+func TestMadeAt(t *testing.T) {
+	_, s, log := laneStore(t)
+	d := testDocument()
+	made := func(what string, want time.Time) {
+		t.Helper()
+		if got := getCRM(t, s).MadeAt; !got.Equal(want) {
+			t.Errorf("%s: made at %s, want %s", what, got, want)
+		}
+	}
+	first := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	log.now = first
+	apply(t, s, d)
+	made("created", first)
+	log.now = first.Add(time.Hour)
+	d.Timeout = Duration(time.Second)
+	apply(t, s, d)
+	made("applied again", first)
+	update(t, s, func(d *Document) { d.Paused = true })
+	made("paused", first)
+	if err := s.Remove(testContext(t), "acme/crm"); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s, d)
+	made("made anew", log.now)
+}

@@ -74,7 +74,13 @@ func (s *Store) apply(ctx context.Context, next Document, made secret.Secret) (A
 		return Applied{}, err
 	}
 	next = next.clone()
-	next.Disabled = current.document.Disabled
+	next.Disabled, next.MadeAt = current.document.Disabled, current.document.MadeAt
+	if current.revision == 0 {
+		// Asked before it is said from which event on it is ordered, which is later.
+		if next.MadeAt, err = s.events.Now(ctx); err != nil {
+			return Applied{}, fmt.Errorf("apply endpoint %s: %w", next.Name(), err)
+		}
+	}
 	if next.KeepPaused {
 		next.Paused = current.document.Paused
 	}

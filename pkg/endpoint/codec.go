@@ -44,6 +44,7 @@ type wire struct {
 	PausedAt     time.Time         `json:"paused_at,omitzero"`
 	Disabled     *Disabled         `json:"disabled,omitempty"`
 	Available    time.Time         `json:"available_since,omitzero"`
+	MadeAt       time.Time         `json:"made_at,omitzero"`
 }
 
 // wireRetry tells a field that is absent from one that is zero, because a
@@ -65,7 +66,7 @@ func toWire(d Document) wire {
 		Tenant: d.Tenant, ID: d.ID, URL: d.URL, Events: d.Events, Description: d.Description, Contact: toWireContact(d.Contact),
 		Signing: d.Signing, Extra: toWireExtras(d.ExtraSignatures), Auth: toWireAuth(d.Auth), TLS: toWireTLS(d.TLS), MaxBody: d.MaxBody, Timeout: d.Timeout, RetryOn: d.RetryOn, ExpireAfter: d.ExpireAfter, DisableAfter: d.DisableAfter,
 		RateLimit: d.RateLimit, MaxInFlight: d.MaxInFlight, Headers: d.Headers, Lane: d.Lane,
-		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, EventsFrom: d.EventsFrom, Paused: d.Paused, PausedAt: d.PausedAt, Disabled: d.Disabled, Available: d.AvailableSince,
+		Ordered: d.Ordered, OnFailure: d.OnFailure, OrderedFrom: d.OrderedFrom, EventsFrom: d.EventsFrom, Paused: d.Paused, PausedAt: d.PausedAt, Disabled: d.Disabled, Available: d.AvailableSince, MadeAt: d.MadeAt,
 	}
 	for _, s := range d.Secrets {
 		w.Secrets = append(w.Secrets, wireSecret{storedText(s.Secret), s.ExpiresAt})
@@ -92,7 +93,7 @@ func (w wire) document() Document {
 		Signing: w.Signing, ExtraSignatures: w.extras(), Auth: w.Auth.auth(), TLS: w.TLS.tls(), MaxBody: w.MaxBody, Timeout: w.Timeout, Retry: w.Retry.policy(), RetryOn: w.RetryOn,
 		ExpireAfter: w.ExpireAfter, DisableAfter: w.DisableAfter, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
 		Headers: w.Headers, Lane: w.Lane, Ordered: w.Ordered, OnFailure: w.OnFailure, OrderedFrom: w.OrderedFrom, EventsFrom: w.EventsFrom,
-		Paused: w.Paused, PausedAt: w.PausedAt, Disabled: w.Disabled, AvailableSince: w.Available, Secrets: w.secrets(),
+		Paused: w.Paused, PausedAt: w.PausedAt, Disabled: w.Disabled, AvailableSince: w.Available, MadeAt: w.MadeAt, Secrets: w.secrets(),
 	}
 }
 

@@ -42,6 +42,7 @@ func fullDocument() Document {
 	d.Ordered, d.OnFailure, d.OrderedFrom, d.EventsFrom = true, OnFailureSkip, 42, 43
 	d.Paused = true
 	d.PausedAt, d.AvailableSince = time.Date(2026, 1, 2, 3, 4, 5, 7, time.UTC), time.Date(2026, 1, 2, 3, 4, 5, 8, time.UTC)
+	d.MadeAt = time.Date(2026, 1, 2, 3, 4, 5, 9, time.UTC)
 	d.Disabled = &Disabled{Reason: "410 Gone", At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
 	return d
 }

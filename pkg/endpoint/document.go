@@ -118,6 +118,10 @@ type Document struct {
 	// sets it, never a file: what ends because an endpoint fails must not count the
 	// time in which nothing could be attempted. Zero is never.
 	AvailableSince time.Time
+	// MadeAt is when the endpoint was made, by the clock of the server that stores
+	// events, and tells it from one of that name that was removed before. The store
+	// sets it, never a file. Zero is from before this was written down.
+	MadeAt time.Time
 }
 
 // RateLimit bounds the attempts that an endpoint gets over time.

@@ -12,7 +12,7 @@ var (
 	endpointFields = []string{
 		"tenant", "id", "url", "events", "description", "contact", "secrets", "signing", "extra_signatures", "auth", "tls", "max_body", "timeout", "retry", "retry_on",
 		"expire_after", "disable_after", "rate_limit", "max_in_flight", "headers", "lane", "ordered", "on_failure",
-		"paused", "paused_at", "disabled", "available_since", "ordered_from", "events_from",
+		"paused", "paused_at", "disabled", "available_since", "made_at", "ordered_from", "events_from",
 	}
 	retryFields     = []string{"base", "factor", "max_delay", "max_attempts", "jitter", "schedule"}
 	rateLimitFields = []string{"per_second", "burst"}
@@ -115,7 +115,7 @@ func (s *section) readField(w *wire, name string, value ast.Node) {
 		scalar(s, name, value, &w.Paused, boolean)
 	case "disabled":
 		s.refuse(name, "is set by jethook itself: leave it out, and use `jethook endpoint enable` to enable the endpoint again")
-	case "ordered_from", "events_from", "paused_at", "available_since":
+	case "ordered_from", "events_from", "paused_at", "available_since", "made_at":
 		s.refuse(name, "is set by jethook itself: leave it out")
 	}
 }

@@ -123,7 +123,7 @@ func TestParseFileReadsJSON(t *testing.T) {
 		all = append(all, d)
 	}
 	for i := range all {
-		all[i].Disabled, all[i].OrderedFrom, all[i].EventsFrom, all[i].PausedAt, all[i].AvailableSince = nil, 0, 0, time.Time{}, time.Time{}
+		all[i].Disabled, all[i].OrderedFrom, all[i].EventsFrom, all[i].PausedAt, all[i].AvailableSince, all[i].MadeAt = nil, 0, 0, time.Time{}, time.Time{}, time.Time{}
 	}
 	data := `{"endpoints": [` + strings.ReplaceAll(encodeAll(t, all), "\n", ",") + "]}\n"
 	file, err := ParseFile("endpoints.json", []byte(data), Rules{})
@@ -228,7 +228,7 @@ func TestParseFileReportsPlaces(t *testing.T) {
 		{"on_failure alone", valid + "  on_failure: hold\n", []string{`f:6:15: endpoints[0].on_failure: takes ordered: true`}},
 		{"disable_after", valid + "  disable_after: 59s\n", []string{`f:6:18: endpoints[0].disable_after: must be from 1m to 365d, not 59s`}},
 		{"paused", valid + "  paused: yes\n", []string{`f:6:11: endpoints[0].paused: must be true or false, not text`}},
-		{"dates", valid + "  paused_at: 2026-01-01T00:00:00Z\n  available_since: 2026-01-01T00:00:00Z\n", []string{"f:6:14: endpoints[0].paused_at: is set by jethook itself: leave it out", "f:7:20: endpoints[0].available_since: is set by jethook itself: leave it out"}},
+		{"dates", valid + "  paused_at: 2026-01-01T00:00:00Z\n  available_since: 2026-01-01T00:00:00Z\n  made_at: 2026-01-01T00:00:00Z\n", []string{"f:6:14: endpoints[0].paused_at: is set by jethook itself: leave it out", "f:7:20: endpoints[0].available_since: is set by jethook itself: leave it out", "f:8:12: endpoints[0].made_at: is set by jethook itself: leave it out"}},
 		{"disabled", valid + "  disabled: {reason: x}\n", []string{"f:6:13: endpoints[0].disabled: is set by jethook itself: leave it out, and use `jethook endpoint enable`"}},
 
 		{"secret field", valid + "  secrets:\n  - {secret: " + testSecret + ", until: x}\n", []string{`f:7:`}},

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,6 +23,7 @@ type events struct {
 	served   bool   // before it is asked for the second time
 	asked    string // for which consumer, the last time
 	stored   func() // when the last event was asked for
+	now      time.Time
 }
 
 func (e *events) Last(context.Context) (uint64, error) {
@@ -32,6 +34,8 @@ func (e *events) Last(context.Context) (uint64, error) {
 	}()
 	return e.last, nil
 }
+
+func (e *events) Now(context.Context) (time.Time, error) { return e.now, nil }
 
 func (e *events) HasOrdered(_ context.Context, tenant, id string, patterns []string, since uint64) (bool, error) {
 	e.asked = fmt.Sprint(tenant, "/", id, " ", patterns, " since ", since)

@@ -80,6 +80,8 @@ type StoreOption func(*Store)
 type EventLog interface {
 	// Last returns the sequence of the last event.
 	Last(ctx context.Context) (uint64, error)
+	// Now returns the time by the clock that events are stored by.
+	Now(ctx context.Context) (time.Time, error)
 	// HasOrdered reports whether an ordered endpoint's consumer was made, that
 	// for the patterns it has since an event.
 	HasOrdered(ctx context.Context, tenant, endpoint string, patterns []string, since uint64) (bool, error)
@@ -104,6 +106,9 @@ var errNoEvents = errors.New("this store does not know the stream of events")
 type noEvents struct{}
 
 func (noEvents) Last(context.Context) (uint64, error) { return 0, errNoEvents }
+
+// Now does not tell: endpoints can be made all the same.
+func (noEvents) Now(context.Context) (time.Time, error) { return time.Time{}, nil }
 
 func (noEvents) HasOrdered(context.Context, string, string, []string, uint64) (bool, error) {
 	return false, errNoEvents
@@ -207,12 +212,13 @@ func salvage(value []byte) (saved Document, lost bool) {
 		Secrets     []wireSecret `json:"secrets"`
 		Disabled    *Disabled    `json:"disabled"`
 		Available   time.Time    `json:"available_since"`
+		MadeAt      time.Time    `json:"made_at"`
 		OrderedFrom uint64       `json:"ordered_from"`
 	}
 	if json.Unmarshal(value, &parts) != nil {
 		return Document{}, true
 	}
-	return Document{Secrets: wire{Secrets: parts.Secrets}.secrets(), Disabled: parts.Disabled, AvailableSince: parts.Available, OrderedFrom: parts.OrderedFrom}, false
+	return Document{Secrets: wire{Secrets: parts.Secrets}.secrets(), Disabled: parts.Disabled, AvailableSince: parts.Available, MadeAt: parts.MadeAt, OrderedFrom: parts.OrderedFrom}, false
 }
 
 // each calls visit for the key of every endpoint that has a value.

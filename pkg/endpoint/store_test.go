@@ -139,7 +139,7 @@ func TestApplyOverBroken(t *testing.T) {
 	ctx := testContext(t)
 	d := testDocument()
 
-	put(t, kv, "acme.crm", `{"secrets":["`+testSecret+`"],"disabled":{"reason":"x","at":"2026-01-01T00:00:00Z"},"available_since":"2025-01-01T00:00:00Z","unheard_of":1}`)
+	put(t, kv, "acme.crm", `{"secrets":["`+testSecret+`"],"disabled":{"reason":"x","at":"2026-01-01T00:00:00Z"},"available_since":"2025-01-01T00:00:00Z","made_at":"2024-01-01T00:00:00Z","unheard_of":1}`)
 	var broken *BrokenError
 	if _, err := s.Get(ctx, "acme/crm"); !errors.As(err, &broken) || broken.Key != "acme.crm" {
 		t.Errorf("Get: got %v, want a BrokenError", err)
@@ -150,7 +150,7 @@ func TestApplyOverBroken(t *testing.T) {
 	if applied := apply(t, s, d); applied.Result != Updated || applied.NewSecret != "" {
 		t.Errorf("got %+v", applied)
 	}
-	if got := getCRM(t, s); !slices.Equal(got.Secrets, secrets(testSecret)) || got.Disabled == nil || got.AvailableSince.IsZero() {
+	if got := getCRM(t, s); !slices.Equal(got.Secrets, secrets(testSecret)) || got.Disabled == nil || got.AvailableSince.IsZero() || got.MadeAt.IsZero() {
 		t.Errorf("secrets or state of the broken document were lost: %v, %s", got.Disabled, got.AvailableSince)
 	}
 

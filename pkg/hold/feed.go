@@ -104,6 +104,20 @@ func (f *Feed) request(n int, wait time.Duration) (jetstream.MessageBatch, error
 	return f.consumer.Fetch(n, jetstream.FetchMaxWait(wait))
 }
 
+// Handed reports whether the feed of an endpoint has handed out what awaits its ack:
+// somebody may be attempting it.
+func (s *Store) Handed(ctx context.Context, tenant, endpoint string) (bool, error) {
+	name := streams.FeedOf(tenant, endpoint)
+	consumer, err := s.js.Consumer(ctx, s.names.Deliveries(), name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at %s: %w", name, err)
+	}
+	return !unused(consumer.CachedInfo()), nil
+}
+
 // Finish closes the feed for all replicas if it has nothing more to hand out
 // and nothing that it handed out awaits its ack. done says that it did: nothing
 // was held any more.

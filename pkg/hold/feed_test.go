@@ -208,6 +208,24 @@ func TestFetchIsToldThatItsFeedGoes(t *testing.T) {
 	}
 }
 
+func TestHanded(t *testing.T) {
+	w := newWorld(t)
+	handed := func(what string, want bool) {
+		t.Helper()
+		if got, err := w.store.Handed(w.ctx, "acme", "crm"); got != want || err != nil {
+			t.Errorf("%s: handed out %v, %v", what, got, err)
+		}
+	}
+	w.mixed(1)
+	handed("without a feed", false)
+	f := w.feed()
+	handed("before a fetch", false)
+	got := w.fetch(f, 1)
+	handed("before the ack", true)
+	w.must(got[0].DoubleAck(w.ctx))
+	handed("after it", false)
+}
+
 func TestFinish(t *testing.T) {
 	w := newWorld(t)
 	w.mixed(2)

@@ -49,12 +49,14 @@ const fresh = 2 * time.Second
 
 // KindOf returns among what a delivery is to lie that is held now: among the new
 // ones if its time has only just begun, among the late ones if it was attempted
-// or held before. It never says that a delivery is the probe.
-func KindOf(d *delivery.Delivery, now time.Time) streams.Kind {
-	if first := d.State.First; first.IsZero() || now.Sub(first) <= fresh {
-		return streams.HeldNew
+// or held before, or if its round began before that of others that are held: newest
+// is when the latest did, zero if there are none. It never says that a delivery is
+// the probe.
+func KindOf(d *delivery.Delivery, newest, now time.Time) streams.Kind {
+	if first := d.State.First; !first.IsZero() && now.Sub(first) > fresh || newest.Sub(d.State.Since) > fresh {
+		return streams.HeldLate
 	}
-	return streams.HeldLate
+	return streams.HeldNew
 }
 
 // stream returns the stream of deliveries. It asks for it once: what is looked

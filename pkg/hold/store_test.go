@@ -20,8 +20,15 @@ func TestKindOf(t *testing.T) {
 	} {
 		d := given("acme/crm", "a")
 		d.State.First = first
-		if got := KindOf(d, start); got != want {
+		if got := KindOf(d, time.Time{}, start); got != want {
 			t.Errorf("first attempted or held at %s: %s, want %s", first, got, want)
+		}
+	}
+	for began, want := range map[time.Duration]streams.Kind{0: streams.HeldNew, -2 * time.Second: streams.HeldNew, -2*time.Second - 1: streams.HeldLate, time.Hour: streams.HeldNew} {
+		d := given("acme/crm", "a")
+		d.State.First, d.State.Since = time.Time{}, start.Add(began)
+		if got := KindOf(d, start, start.Add(time.Hour)); got != want {
+			t.Errorf("begun %s after what is held: %s, want %s", began, got, want)
 		}
 	}
 }

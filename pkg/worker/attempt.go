@@ -97,6 +97,10 @@ func (w *Worker) settle(e entry, d *delivery.Delivery, v delivery.Verdict, waitI
 		w.metrics.Delivered(time.Since(d.Event.Time), d.State.Replay)
 		return true
 	case delivery.Retry:
+		// Stored, it would wait until it is due before somebody sees that nobody wants it.
+		if ep, _ := w.recipient(d); ep == nil && w.endpoints.InSync() {
+			return w.bury(d, e.ep, delivery.EndpointDeleted, waitID)
+		}
 		err := w.store(w.attempts, d, w.laneFor(e.ep, e.lane.name), d.MsgID())
 		return err == nil || w.unsettled(d, err)
 	case delivery.Dead:

@@ -30,7 +30,7 @@ func (w *Worker) delivery(m *message) {
 		return
 	}
 	d, lane, err := w.read(m)
-	ep := w.endpoints.Get(d.Event.Tenant, d.Endpoint)
+	ep, removed := w.recipient(&d)
 	waitID := d.WaitMsgID(m.seq)
 	reason := doomed(m, &d, ep)
 	wait := time.Until(d.State.Due) > 0
@@ -43,7 +43,7 @@ func (w *Worker) delivery(m *message) {
 	case err != nil:
 		w.oddities.Warn().Err(err).Str("event_id", d.Event.ID).Msg("cannot read the body of an event, trying later")
 		w.later(m, waitID)
-	case reason == delivery.EndpointDeleted && !w.deleted(&d):
+	case reason == delivery.EndpointDeleted && !removed && !w.deleted(&d):
 		w.later(m, waitID)
 	case reason != "" && (d.State.Dead == "" || !wait):
 		w.finish(m, w.bury(&d, ep, reason, waitID))

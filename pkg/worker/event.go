@@ -161,7 +161,7 @@ func (w *Worker) deliverEach(m *message, e event.Event, endpoints []*endpoint.En
 }
 
 func (w *Worker) deliverFirst(m *message, e event.Event, ep *endpoint.Endpoint) {
-	d := delivery.New(e, ep.ID)
+	d := deliveryOf(e, ep)
 	settled := w.deliverOne(m.lane, &d, ep, d.MsgID())
 	if !settled && m.shared && w.attempts.Err() != nil {
 		settled = w.leave(m.lane, &d, ep)
@@ -196,7 +196,7 @@ func (w *Worker) deliverInTurn(m *message, e event.Event, endpoints []*endpoint.
 	timer := time.AfterFunc(inTurnFor, func() {
 		defer m.lane.pool.running.Done()
 		for ep := claim(); ep != nil; ep = claim() {
-			d := delivery.New(e, ep.ID)
+			d := deliveryOf(e, ep)
 			err := w.store(w.attempts, &d, w.laneFor(ep, m.lane.name), d.MsgID())
 			w.finish(m, err == nil || w.unsettled(&d, err))
 		}
@@ -212,14 +212,13 @@ func (w *Worker) deliverInTurn(m *message, e event.Event, endpoints []*endpoint.
 // storeEach stores the deliveries of an event for others to attempt.
 func (w *Worker) storeEach(l *lane, e event.Event, endpoints []*endpoint.Endpoint) bool {
 	messages := make([]*nats.Msg, 0, len(endpoints))
-	var held []string
+	held := map[string]streams.Kind{}
 	for _, ep := range endpoints {
-		d := delivery.New(e, ep.ID)
+		d := deliveryOf(e, ep)
 		var m *nats.Msg
 		var err error
 		if w.barred(ep) || w.queues(ep) {
-			m, _, err = w.toHold(&d, d.MsgID())
-			held = append(held, ep.Name())
+			m, held[ep.Name()], err = w.toHold(&d, d.MsgID())
 		} else {
 			m, err = w.stored(&d, w.laneFor(ep, l.name), d.MsgID())
 		}
@@ -229,19 +228,19 @@ func (w *Worker) storeEach(l *lane, e event.Event, endpoints []*endpoint.Endpoin
 		messages = append(messages, m)
 	}
 	if err := w.publishAll(w.attempts, messages); err != nil {
-		d := delivery.New(e, endpoints[0].ID)
+		d := deliveryOf(e, endpoints[0])
 		return w.unsettled(&d, err)
 	}
-	for _, name := range held {
+	for name, kind := range held {
 		w.metrics.Held()
-		w.keeper.nudge(name, streams.HeldNew)
+		w.keeper.nudge(name, kind)
 	}
 	return true
 }
 
 func (w *Worker) poisonEvent(e event.Event, endpoints []*endpoint.Endpoint) bool {
 	for _, ep := range endpoints {
-		d := delivery.New(e, ep.ID)
+		d := deliveryOf(e, ep)
 		if !w.bury(&d, ep, delivery.Poison, d.MsgID()) {
 			return false
 		}

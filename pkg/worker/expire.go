@@ -10,6 +10,7 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
 	"jethook/pkg/hold"
 	"jethook/streams"
 )
@@ -31,8 +32,21 @@ type situation struct {
 }
 
 // limitOf returns the limit of what is held for an endpoint now. ep is nil for an
-// endpoint that is gone.
+// endpoint that is gone. Of what was for another one of its name, the time is over.
 func (w *Worker) limitOf(ep *endpoint.Endpoint) limit {
+	l := w.limitOfOwn(ep)
+	if own := l.of; own != nil && ep != nil {
+		l.of = func(d *delivery.Delivery) (time.Time, delivery.Reason) {
+			if isRemoved(d, ep) {
+				return time.Time{}, delivery.EndpointDeleted
+			}
+			return own(d)
+		}
+	}
+	return l
+}
+
+func (w *Worker) limitOfOwn(ep *endpoint.Endpoint) limit {
 	if ep == nil {
 		return limit{of: func(*delivery.Delivery) (time.Time, delivery.Reason) { return time.Time{}, delivery.EndpointDeleted }}
 	}
@@ -104,6 +118,9 @@ func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 	return next
 }
 
+// isLeased reports whether somebody probes an endpoint.
+func isLeased(o gate.Opened) bool { return o.Prober != "" && time.Now().Before(o.LeaseEnds) }
+
 // giveUpNew gives up those that were held first, from the oldest on. They lie
 // in the order in which their time runs out.
 func (k *keeper) giveUpNew(ctx context.Context, h *holding) (time.Time, error) {
@@ -116,7 +133,7 @@ func (k *keeper) giveUpProbe(ctx context.Context, h *holding) (time.Time, error)
 }
 
 func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) (next time.Time, err error) {
-	size := 1
+	size, ours := 1, false
 	for from := uint64(1); ctx.Err() == nil; size = giveUpBatch {
 		// The endpoint may be well again before a million are given up.
 		ep := k.endpointOf(h)
@@ -129,6 +146,13 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) 
 			return time.Time{}, err
 		}
 		over, next := k.splitOver(h, batch, l)
+		if len(over) > 0 && !ours {
+			if elsewhere, err := k.elsewhere(ctx, h); err != nil || elsewhere {
+				return time.Now().Add(time.Second), err
+			}
+			ours = true // but what was read may have been attempted meanwhile
+			continue
+		}
 		if err := k.w.buryHeld(ctx, ep, l, over); err != nil {
 			return time.Time{}, err
 		}
@@ -190,6 +214,9 @@ func (k *keeper) giveUpLate(ctx context.Context, h *holding) (time.Time, error) 
 		if time.Now().Before(end) {
 			return end, nil
 		}
+		if elsewhere, err := k.elsewhere(ctx, h); err != nil || elsewhere {
+			return time.Now().Add(time.Second), err
+		}
 		if err := k.giveUpOne(ctx, ep, l, seq); err != nil {
 			return time.Time{}, err
 		}
@@ -230,15 +257,26 @@ func (k *keeper) inHand(h *holding) map[uint64]bool {
 	return inHand
 }
 
+// elsewhere reports whether another replica may be attempting some of what is held
+// for an endpoint: what it had of a feed, or as a probe. Then that decides first.
+func (k *keeper) elsewhere(ctx context.Context, h *holding) (bool, error) {
+	if k.w.replicas.Count() == 1 {
+		return false, nil
+	}
+	k.mu.Lock()
+	here := h.probed != 0
+	k.mu.Unlock()
+	if o, _ := k.w.fleet.Get(h.name); isLeased(o) && !here {
+		return true, nil
+	}
+	return k.w.held.Handed(ctx, h.tenant, h.id)
+}
+
 // buryHeld stores the dead letters of held deliveries whose time is over. Doing
 // so again changes nothing.
 func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, over []hold.Stored) error {
 	if len(over) == 0 {
 		return nil
-	}
-	url := ""
-	if ep != nil {
-		url = ep.RedactedURL()
 	}
 	messages := make([]*nats.Msg, len(over))
 	for i := range over {
@@ -248,6 +286,10 @@ func (w *Worker) buryHeld(ctx context.Context, ep *endpoint.Endpoint, l limit, o
 		}
 		d := &over[i].Delivery
 		_, reason := l.of(d)
+		url := ""
+		if ep != nil && reason != delivery.EndpointDeleted {
+			url = ep.RedactedURL()
+		}
 		w.trace.Dead(d, reason)
 		d.State.Due = time.Time{}
 		var err error

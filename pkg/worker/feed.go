@@ -269,7 +269,7 @@ func (k *keeper) admit(ctx context.Context, h *holding, r jetstream.Msg, first *
 func (w *Worker) fed(m *message, g *gate.Gate, from *bucket) {
 	m.parts.Store(1)
 	d, _, err := w.read(m)
-	ep := w.endpoints.Get(d.Event.Tenant, d.Endpoint)
+	ep, removed := w.recipient(&d)
 	waitID := d.WaitMsgID(m.seq)
 	begins := err == nil && ep != nil && m.handed < waits && !d.Expired(terms(ep), time.Now())
 	if !begins || d.State.Attempts > 0 {
@@ -286,6 +286,8 @@ func (w *Worker) fed(m *message, g *gate.Gate, from *bucket) {
 		w.finish(m, w.setAside(m))
 	case errors.Is(err, event.ErrGone):
 		w.finish(m, w.bury(&d, ep, delivery.Expired, waitID))
+	case removed:
+		w.finish(m, w.bury(&d, nil, delivery.EndpointDeleted, waitID))
 	case err != nil || ep == nil:
 		w.finish(m, false)
 	case m.handed >= waits:

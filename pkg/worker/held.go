@@ -28,7 +28,7 @@ func (w *Worker) hold(d *delivery.Delivery, msgID string) bool {
 // toHold returns the message that holds a delivery, and among what it lies.
 func (w *Worker) toHold(d *delivery.Delivery, msgID string) (*nats.Msg, streams.Kind, error) {
 	now := time.Now()
-	kind := hold.KindOf(d, now)
+	kind := hold.KindOf(d, w.keeper.newest(d.Name(), d.State.Since, now), now)
 	d.State.Begin(now)
 	w.trace.Held(d)
 	m, err := w.held.Message(d, kind, msgID)

@@ -43,6 +43,7 @@ type holding struct {
 	ticket           ticket     // with which a feed will go on, when it is due
 	giving           chore      // up what waited too long
 	late             *hold.Late // of the replica that gives up for this endpoint
+	newest           time.Time  // when the latest round began of what this replica held; zero is unknown
 }
 
 // sighting is what the last listing said.
@@ -106,6 +107,22 @@ func (k *keeper) nudge(name string, kind streams.Kind) {
 	if h.giving.idle || kind == streams.HeldLate { // its time may run out before that of all others
 		h.giving.now()
 	}
+}
+
+// newest returns when the latest round began of what is held for an endpoint, before
+// that of one that is to be held now. Where others may have held what this replica
+// does not know of, as one that serves another lane, that is now.
+func (k *keeper) newest(name string, since, now time.Time) (newest time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h := k.known[name]
+	if h != nil {
+		newest, h.newest = h.newest, later(h.newest, since)
+	}
+	if k.w.laned.Load() || h != nil && newest.IsZero() {
+		return now
+	}
+	return newest
 }
 
 // touch says that an endpoint's gate changed. What is held for it may have been
@@ -274,9 +291,9 @@ func (k *keeper) forget(ctx context.Context) {
 		return
 	}
 	var gone []string
-	w.fleet.Each(func(name string, _ gate.Opened) {
+	w.fleet.Each(func(name string, o gate.Opened) {
 		tenant, id, _ := strings.Cut(name, "/")
-		if w.endpoints.Get(tenant, id) == nil && w.rank(name) == 0 {
+		if !isLeased(o) && w.endpoints.Get(tenant, id) == nil && w.rank(name) == 0 {
 			gone = append(gone, name)
 		}
 	})

@@ -148,6 +148,23 @@ func TestLateOnesAreGivenUpByWhenTheirTimeEnds(t *testing.T) {
 	w.held(1)
 }
 
+// What was published long ago can be held behind what is new, as from a lane with a
+// backlog: its time is over first all the same.
+func TestOldOnesBehindNewOnesAreGivenUpOnTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	const after = time.Hour
+	w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(after) })
+	w.run(8, time.Second)
+	w.put(given("crm", "young", delivery.State{}))
+	w.held(1)
+	w.put(given("crm", "old", delivery.State{Since: time.Now().Add(time.Second - after)}))
+	if l := w.dead(1)[0]; l.EventID != "old" || l.Reason != delivery.Expired {
+		t.Errorf("%s is dead of %s", l.EventID, l.Reason)
+	}
+	w.held(1)
+}
+
 // What is held for an endpoint that is removed becomes dead letters.
 func TestHeldForARemovedEndpoint(t *testing.T) {
 	t.Parallel()
@@ -742,5 +759,64 @@ func TestLostConsumersOfALane(t *testing.T) {
 	_, err = w.js.Consumer(w.ctx, w.names.Events(), streams.FanoutOf("left"))
 	if !gone(err) {
 		t.Errorf("the lane's consumer is there: %v", err)
+	}
+}
+
+// What another replica attempts is not given up, although the endpoint's time is over
+// meanwhile: what came of the attempt decides.
+func TestAttemptedElsewhereIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	over := func(d *endpoint.Document) { d.Paused, d.ExpireAfter = true, endpoint.Duration(time.Millisecond) }
+	fed := func(w *world) { w.endpoint("crm") }
+	probed := func(w *world) {
+		w.answer(status(503))
+		w.endpoint("crm", every(time.Hour, 5))
+		w.publishMany("order.created", "failed_", 5)
+		for range 5 {
+			w.next()
+		}
+	}
+	for name, c := range map[string]struct {
+		attempt func(*world)
+		end     func(*world)
+	}{
+		"fed, expired":    {fed, func(w *world) { w.endpoint("crm", over) }},
+		"fed, removed":    {fed, func(w *world) { w.remove("crm") }},
+		"probed, expired": {probed, func(w *world) { w.endpoint("crm", over) }},
+		"probed, removed": {probed, func(w *world) { w.remove("crm") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			both, released := &crew{}, make(chan struct{})
+			both.set("b")
+			w.replicas = mate{both, "b"}
+			w.endpoint("crm", paused)
+			b := w.run(8, 20*time.Second)
+			c.attempt(w)
+			failed := w.state(w.names.Events()).Msgs
+			w.until("what failed waits", func() bool {
+				return w.state(w.names.Deliveries()).Msgs == failed && (failed > 0) == (b.fleet.Len() > 0)
+			})
+			w.endpoint("crm", paused, every(time.Hour, 5))
+			w.publish("order.created", "evt_1", "body")
+			w.until("it is held", func() bool { return w.state(w.names.Deliveries()).Msgs == failed+1 })
+			w.answer(hang(released))
+			w.endpoint("crm", every(time.Hour, 5))
+			w.expect("evt_1", 1)
+			both.set("a", "b")
+			w.replicas = mate{both, "a"}
+			w.run(8, time.Second)
+			// That of another endpoint, whose time is over then too, tells when it was looked.
+			w.endpoint("other", over, func(d *endpoint.Document) { d.Events = []string{"other"} })
+			c.end(w)
+			w.publish("other", "evt_other", "body")
+			if l := w.dead(1)[0]; l.EventID != "evt_other" {
+				t.Fatalf("%s is dead of %s while it is attempted", l.EventID, l.Reason)
+			}
+			close(released)
+			w.until("only what failed waits", func() bool { return w.state(w.names.Deliveries()).Msgs == failed })
+			w.dead(1)
+		})
 	}
 }

@@ -19,7 +19,7 @@ func TestEventsOfNobodyAreLogged(t *testing.T) {
 	w.run(4, 0)
 	ack, err := w.js.PublishMsg(w.ctx, &nats.Msg{Subject: "webhooks.events.ACME.x", Header: nats.Header{jetstream.MsgIDHeader: {"odd"}}})
 	w.must(err)
-	w.settled()
+	w.until("it is acked", func() bool { return w.fanout().AckFloor.Stream == ack.Sequence })
 	n := 0
 	for e, err := range attempt.NewStore(w.js, w.names).Event(w.ctx, "odd", time.Time{}) {
 		w.must(err)

@@ -253,8 +253,14 @@ func (h *head) release() bool {
 	return true
 }
 
-// handOver stores the event as a delivery like those of other endpoints.
+// handOver stores the event as a delivery like those of other endpoints. If it was
+// stored before the endpoint was made, it was for another one of that name, which was
+// removed, and becomes a dead letter.
 func (h *head) handOver(ep *endpoint.Endpoint) bool {
+	if h.m.stored.Before(ep.MadeAt) {
+		return h.bury(nil, delivery.EndpointDeleted)
+	}
+	h.d.State.EndpointMade = ep.MadeAt
 	if h.d.State.Dead != "" {
 		h.anew(time.Now())
 	}

@@ -35,6 +35,9 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 		return whenever() // when something is held for it, it will be heard of
 	}
 	k.look(&h.serving, true)
+	if ep, _ = w.recipient(&s.Delivery); ep == nil {
+		return time.Now().Add(time.Second) // it is being given up, or not for this replica to judge yet
+	}
 	end := w.down(&s.Delivery, terms(ep), w.openSince(ep, time.Now()))
 	if expiry := s.Delivery.Expiry(terms(ep)); expiry.Before(end) {
 		end = expiry

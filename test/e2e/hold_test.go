@@ -22,7 +22,8 @@ type state struct {
 	Is      string `json:"is"`
 	Why     string `json:"why"`
 	Waiting struct {
-		Held uint64 `json:"held"`
+		Held    uint64 `json:"held"`
+		Ordered uint64 `json:"ordered"`
 	} `json:"waiting"`
 }
 
@@ -266,6 +267,47 @@ func TestRemovingAnEndpointDecidesWhatBecomesOfWhatWaits(t *testing.T) {
 			if n := s.Stats().Requests; n != events {
 				t.Errorf("%d requests for %d events", n, events)
 			}
+		})
+	}
+}
+
+// Whoever takes the name of an endpoint that was removed gets nothing of what waited
+// for that, unless it is replayed.
+func TestMadeAnewAnEndpointHasOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	const events = 500
+	for how, kind := range map[string]string{"at any time": "", "in order": ", ordered: true"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			server := startNATS(t)
+			replicas := []*replica{serve(t, "NATS_URL="+server.url), serve(t, "NATS_URL="+server.url)}
+			before, after := newSink(t, receiver.Options{}), newSink(t, receiver.Options{})
+			document := "endpoints: [{tenant: acme, id: crm, url: %q, events: [\">\"], paused: %t%s}]\n"
+			apply(t, server.url, fmt.Sprintf(document, before.url, true, kind), replicas...)
+			_, js := connect(t, server.url)
+			publish(t, js, "order.created", "x", events)
+			eventually(t, "all wait", func() error {
+				if s := stateOf(t, server.url, "acme/crm"); s.Waiting.Held+s.Waiting.Ordered != events {
+					return fmt.Errorf("%d are held, %d in order", s.Waiting.Held, s.Waiting.Ordered)
+				}
+				return nil
+			})
+			must(t, server.url, "endpoint", "remove", "acme/crm", "--yes")
+			apply(t, server.url, fmt.Sprintf(document, after.url, false, kind), replicas...)
+			eventually(t, "what waited is dead", func() error {
+				if n := strings.Count(must(t, server.url, "dlq", "list", "--json"), `"endpoint_deleted"`); n != events {
+					return fmt.Errorf("%d dead letters, want %d", n, events)
+				}
+				return nil
+			})
+			publish(t, js, "order.created", "y", 1)
+			eventually(t, "the next event arrived", func() error { return after.missing("y", 1) })
+			if old, anew := before.Stats().Requests, after.Stats().Requests; old != 0 || anew != 1 {
+				t.Errorf("%d requests to the endpoint that was removed, %d to the other", old, anew)
+			}
+			must(t, server.url, "replay", "--yes")
+			eventually(t, "what was replayed arrived", func() error { return after.missing("x", events) })
+			nothingWaits(t, js)
 		})
 	}
 }
