@@ -76,7 +76,7 @@ func TestWrongInputToARunningSystemIsRefused(t *testing.T) {
 		"type":                    {[]string{"publish", "acme", "order..created"}, 2, []string{"order..created"}},
 		"event id":                {[]string{"publish", "acme", "x", "--id", "a b"}, 2, []string{"a b"}},
 		"endpoint that is not":    {[]string{"endpoint", "show", "acme/nobody"}, 1, []string{"acme/nobody"}},
-		"endpoint's name":         {[]string{"endpoint", "show", "acme"}, 1, []string{"TENANT/ENDPOINT"}},
+		"endpoint's name":         {[]string{"endpoint", "show", "acme"}, 2, []string{"TENANT/ENDPOINT"}},
 		"dead letter that is not": {[]string{"dlq", "show", "7"}, 1, []string{"7"}},
 		"removal unasked":         {[]string{"endpoint", "remove", "acme/crm"}, 2, []string{"--yes"}},
 		"too large":               {[]string{"publish", "acme", "x", "--raw", "-d", "@" + bodyFile(t, 1<<20)}, 1, []string{"larger", "max_msg_size"}},

@@ -158,7 +158,7 @@ func TestAFailingEndpointIsRetriedWithJitterAndThenItsEventIsADeadLetter(t *test
 	failing := newSink(t, receiver.Options{Status: saysNothing})
 	// Equal jitter lies between half the backoff and the whole of it.
 	apply(t, server.url, fmt.Sprintf(`endpoints:
-- {tenant: acme, id: down, url: "%s/hook?key=canary", events: [">"], retry: {base: 200ms, factor: 2, max_delay: 1s, max_attempts: 4, jitter: equal}}
+- {tenant: acme, id: down, url: "%s/hook?key=canary", events: [">"], retry: {base: 600ms, factor: 2, max_delay: 1200ms, max_attempts: 4, jitter: equal}}
 `, failing.url), r)
 	_, js := connect(t, server.url)
 	const events = 8
@@ -176,7 +176,7 @@ func TestAFailingEndpointIsRetriedWithJitterAndThenItsEventIsADeadLetter(t *test
 		if len(l.History) != 4 {
 			t.Fatalf("history of %d attempts, want 4", len(l.History))
 		}
-		for i, want := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
+		for i, want := range []time.Duration{300 * time.Millisecond, 600 * time.Millisecond, 600 * time.Millisecond} {
 			gap := l.History[i+1].At.Sub(l.History[i].At)
 			if gap < want {
 				t.Errorf("attempt %d came %s after the one before, equal jitter allows %s at the least", i+2, gap, want)
