@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,13 +92,13 @@ func TestRead(t *testing.T) {
 func losing(t *testing.T, js jetstream.JetStream, lost func(n int) bool) jetstream.JetStream {
 	t.Helper()
 	nc := js.Conn()
-	n := 0
+	var n atomic.Int64
 	prefix := nats.NewInbox()
 	_, err := nc.Subscribe(prefix+".>", func(ask *nats.Msg) {
 		inbox := nc.NewInbox()
 		answers, err := nc.Subscribe(inbox, func(m *nats.Msg) {
 			if m.Header.Get(jetstream.SequenceHeader) != "" {
-				if n++; lost(n) {
+				if lost(int(n.Add(1))) {
 					return
 				}
 			}

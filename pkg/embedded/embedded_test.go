@@ -211,7 +211,7 @@ func TestALoginIsDemandedOfEverybody(t *testing.T) {
 		o := options(t.TempDir())
 		o.Listen, o.Login = listen, login
 		var log bytes.Buffer
-		o.Logger = zerolog.New(&log).Level(zerolog.WarnLevel)
+		o.Logger = zerolog.New(zerolog.SyncWriter(&log)).Level(zerolog.WarnLevel)
 		s := startServer(t, o)
 		_, port, err := net.SplitHostPort(s.Addr().String())
 		if err != nil {
@@ -240,6 +240,9 @@ func TestALoginIsDemandedOfEverybody(t *testing.T) {
 			if c.in != (err == nil) || err != nil && !errors.Is(err, nats.ErrAuthorization) {
 				t.Errorf("%s, %s: %v", listen, name, err)
 			}
+		}
+		if err := s.Stop(); err != nil { // then it has said all that it will
+			t.Error(err)
 		}
 		if text := log.String(); strings.Contains(text, "assword") {
 			t.Errorf("it warns: %s", text)

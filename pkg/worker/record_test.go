@@ -67,7 +67,10 @@ func TestOrderedDeadAreLoggedBeforeTheAck(t *testing.T) {
 		t.Helper()
 		w.until("it is acked", func() bool {
 			c, err := w.js.Consumer(w.ctx, w.names.Events(), streams.OrderedOf("acme", "crm"))
-			return errors.Is(err, jetstream.ErrConsumerNotFound) || err == nil && c.CachedInfo().AckFloor.Stream >= seq
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				return reason == delivery.EndpointDeleted // or it is not made yet
+			}
+			return err == nil && c.CachedInfo().AckFloor.Stream >= seq
 		})
 		for e, err := range ledger.Event(w.ctx, fmt.Sprintf("evt_%d", i), time.Time{}) {
 			w.must(err)
