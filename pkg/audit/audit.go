@@ -150,12 +150,12 @@ func (a *Auditor) open(ctx context.Context, w Window) (*books, error) {
 	if behind > 0 {
 		b.last = min(b.last, behind-1)
 	}
+	if b.first > b.last || state.Msgs == 0 {
+		return nil, nil //nolint:nilnil // nil says that there are none
+	}
 	if w.Most > 0 && b.last-b.first >= w.Most {
 		b.first = b.last - w.Most + 1
 		b.say(fmt.Sprintf("only the newest %d events of the span were looked at", w.Most))
-	}
-	if b.first > b.last || state.Msgs == 0 {
-		return nil, nil //nolint:nilnil // nil says that there are none
 	}
 	if b.since, err = a.timeOf(ctx, b.first); err != nil {
 		return nil, err

@@ -280,14 +280,15 @@ func TestWindows(t *testing.T) {
 		window Window
 		events int
 	}{
-		"all":         {Window{}, 4},
-		"since":       {Window{Since: times[1]}, 3},
-		"until":       {Window{Until: times[1]}, 1},
-		"between":     {Window{Since: times[1], Until: times[3]}, 2},
-		"most":        {Window{Most: 2}, 2},
-		"before":      {Window{Until: times[0]}, 0},
-		"after":       {Window{Since: time.Now().Add(time.Hour)}, 0},
-		"most of all": {Window{Most: 4}, 4},
+		"all":          {Window{}, 4},
+		"since":        {Window{Since: times[1]}, 3},
+		"until":        {Window{Until: times[1]}, 1},
+		"between":      {Window{Since: times[1], Until: times[3]}, 2},
+		"most":         {Window{Most: 2}, 2},
+		"before":       {Window{Until: times[0]}, 0},
+		"after":        {Window{Since: time.Now().Add(time.Hour)}, 0},
+		"most of all":  {Window{Most: 4}, 4},
+		"most of none": {Window{Since: times[2], Until: times[2], Most: 1}, 0},
 	} {
 		r := w.audit(c.window)
 		if r.Events != c.events || r.Delivered != c.events || r.Unaccounted != 0 {

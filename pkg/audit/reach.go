@@ -37,7 +37,7 @@ func (b *books) reach(ctx context.Context, mostLog uint64) error {
 			return err
 		}
 		if !from {
-			return fmt.Errorf("%s: raise max_bytes of stream %s to keep more, or audit what came later", reaches, b.names.Attempts())
+			return fmt.Errorf("%s: what came later can be audited; raise max_bytes or max_age of stream %s to keep more", reaches, b.names.Attempts())
 		}
 		b.say(reaches)
 	}
