@@ -44,6 +44,8 @@ type Registry struct {
 	revision  uint64
 	changed   chan struct{} // closed and made anew after each change
 
+	bucketMade atomic.Pointer[time.Time] // of the bucket that is followed
+
 	lanes atomic.Pointer[[]*laneInForce] // those of laneByKey by id; nil: there are none
 
 	stop    context.CancelFunc
@@ -88,6 +90,7 @@ func NewRegistry(kv jetstream.KeyValue, log zerolog.Logger, options ...RegistryO
 		option(r)
 	}
 	r.opens.log = r.log
+	r.bucketMade.Store(&time.Time{})
 	return r
 }
 
@@ -182,6 +185,10 @@ func (r *Registry) Revision() uint64 {
 	defer r.mu.RUnlock()
 	return r.revision
 }
+
+// BucketMade returns when the bucket was made that the endpoints come from, by the clock
+// of the server that did.
+func (r *Registry) BucketMade() time.Time { return *r.bucketMade.Load() }
 
 // Broken returns what is wrong with documents in the bucket that cannot be put
 // in force, by key. If there was a good one before, that one still is.

@@ -99,6 +99,7 @@ func (r *Registry) watch(ctx context.Context, ready func()) error {
 		return err
 	}
 	defer streams.EndWatch(watcher)
+	r.bucketMade.Store(&start.created)
 	if err := r.load(ctx, watcher.Updates(), start); err != nil {
 		return err
 	}

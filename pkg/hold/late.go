@@ -10,7 +10,7 @@ import (
 )
 
 // Late finds the late deliveries of one endpoint whose time runs out first: they
-// do not lie in that order. It is for one caller at a time. It remembers 32
+// do not lie in that order. It is for one caller at a time. It remembers 40
 // bytes for each that it ever saw and that was not popped, so it is to be
 // dropped when the endpoint's deliveries are fed back.
 type Late struct {
@@ -18,15 +18,15 @@ type Late struct {
 	tenant, endpoint string
 	next             uint64 // where Refresh goes on
 	by               any
-	end              func(first, since time.Time) time.Time
+	end              func(first, since, made time.Time) time.Time
 	heap             lateHeap
 }
 
 // late is one of them, in a form that is small. Times are Unix nanoseconds; all are
 // 0 of what cannot be read, so that it comes before all others and somebody looks.
 type late struct {
-	seq               uint64
-	first, since, end int64
+	seq                     uint64
+	first, since, made, end int64
 }
 
 const lateBatch = 500
@@ -38,8 +38,9 @@ func (s *Store) Late(tenant, endpoint string) *Late {
 }
 
 // Order says when the time of a delivery ends that was first attempted or held, and
-// whose round began, then. What it says must be the same as long as by is.
-func (l *Late) Order(by any, end func(first, since time.Time) time.Time) {
+// whose round began, and whose endpoint was made, then; that is zero where it is not
+// known. What it says must be the same as long as by is.
+func (l *Late) Order(by any, end func(first, since, made time.Time) time.Time) {
 	if l.end != nil && l.by == by {
 		return
 	}
@@ -77,12 +78,24 @@ func entry(m *Stored) late {
 	if first.IsZero() {
 		first = m.Time // it was held then at the latest
 	}
-	return late{seq: m.Seq, first: first.UnixNano(), since: state.Since.UnixNano()}
+	e := late{seq: m.Seq, first: first.UnixNano(), since: state.Since.UnixNano()}
+	if !state.EndpointMade.IsZero() {
+		e.made = state.EndpointMade.UnixNano()
+	}
+	return e
 }
 
-func (e *late) ends(end func(first, since time.Time) time.Time) {
-	if e.first != 0 && end != nil {
-		e.end = end(time.Unix(0, e.first), time.Unix(0, e.since)).UnixNano()
+func (e *late) ends(end func(first, since, made time.Time) time.Time) {
+	if e.first == 0 || end == nil {
+		return
+	}
+	var made time.Time
+	if e.made != 0 {
+		made = time.Unix(0, e.made)
+	}
+	e.end = 0 // over long ago, before any time that a Unix one can be
+	if at := end(time.Unix(0, e.first), time.Unix(0, e.since), made); !at.IsZero() {
+		e.end = at.UnixNano()
 	}
 }
 

@@ -22,8 +22,8 @@ func (w *world) lateOne(after time.Duration) uint64 {
 }
 
 // firstPlus is an order: the time of each ends so long after its first attempt.
-func firstPlus(d time.Duration) func(first, since time.Time) time.Time {
-	return func(first, _ time.Time) time.Time { return first.Add(d) }
+func firstPlus(d time.Duration) func(first, since, made time.Time) time.Time {
+	return func(first, _, _ time.Time) time.Time { return first.Add(d) }
 }
 
 // drain pops all and returns the sequences in order.
@@ -115,7 +115,7 @@ func TestLateChangesItsOrder(t *testing.T) {
 			t.Errorf("%s: %d at %s, want %d at %s", what, seq, end, want, start.Add(at))
 		}
 	}
-	expiry := func(_, since time.Time) time.Time { return since.Add(time.Hour) }
+	expiry := func(_, since, _ time.Time) time.Time { return since.Add(time.Hour) }
 	l.Order("failing", firstPlus(time.Hour))
 	next("failing", a, time.Hour+time.Minute)
 	l.Order("failing", expiry)
@@ -128,7 +128,7 @@ func TestLateChangesItsOrder(t *testing.T) {
 }
 
 func TestLateIsSmall(t *testing.T) {
-	if size := unsafe.Sizeof(late{}); size != 32 {
-		t.Errorf("%d bytes for each, want 32", size)
+	if size := unsafe.Sizeof(late{}); size != 40 {
+		t.Errorf("%d bytes for each, want 40", size)
 	}
 }

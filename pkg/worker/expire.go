@@ -37,7 +37,7 @@ func (w *Worker) limitOf(ep *endpoint.Endpoint) limit {
 	l := w.limitOfOwn(ep)
 	if own := l.of; own != nil && ep != nil {
 		l.of = func(d *delivery.Delivery) (time.Time, delivery.Reason) {
-			if isRemoved(d, ep) {
+			if w.removedSince(d.State.EndpointMade, ep) {
 				return time.Time{}, delivery.EndpointDeleted
 			}
 			return own(d)
@@ -67,8 +67,8 @@ func (w *Worker) limitOfOwn(ep *endpoint.Endpoint) limit {
 }
 
 // end is what of says of a delivery of which these times are known.
-func (l limit) end(first, since time.Time) time.Time {
-	end, _ := l.of(&delivery.Delivery{State: delivery.State{First: first, Since: since}})
+func (l limit) end(first, since, made time.Time) time.Time {
+	end, _ := l.of(&delivery.Delivery{State: delivery.State{First: first, Since: since, EndpointMade: made}})
 	return end
 }
 

@@ -21,17 +21,18 @@ import (
 
 // endpoints are four lines more than a map.
 type endpoints struct {
-	asked    atomic.Int32 // how often Get was
-	mu       sync.Mutex
-	all      map[string]*endpoint.Endpoint
-	lanes    []endpoint.Lane
-	revision uint64 // of the documents that are put in force from now on
-	changed  chan struct{}
-	disabled []string
-	behind   atomic.Bool  // not in sync with the bucket
-	synced   atomic.Int32 // how often it was asked whether they are in sync
-	unheard  map[string]bool
-	sought   atomic.Int32 // how often the bucket was asked
+	asked      atomic.Int32 // how often Get was
+	bucketMade atomic.Pointer[time.Time]
+	mu         sync.Mutex
+	all        map[string]*endpoint.Endpoint
+	lanes      []endpoint.Lane
+	revision   uint64 // of the documents that are put in force from now on
+	changed    chan struct{}
+	disabled   []string
+	behind     atomic.Bool  // not in sync with the bucket
+	synced     atomic.Int32 // how often it was asked whether they are in sync
+	unheard    map[string]bool
+	sought     atomic.Int32 // how often the bucket was asked
 }
 
 // forget makes an endpoint one that only the bucket knows, or ends that.

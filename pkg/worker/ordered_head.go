@@ -257,7 +257,7 @@ func (h *head) release() bool {
 // stored before the endpoint was made, it was for another one of that name, which was
 // removed, and becomes a dead letter.
 func (h *head) handOver(ep *endpoint.Endpoint) bool {
-	if h.m.stored.Before(ep.MadeAt) {
+	if h.w.removedSince(h.m.stored, ep) {
 		return h.bury(nil, delivery.EndpointDeleted)
 	}
 	h.d.State.EndpointMade = ep.MadeAt

@@ -32,6 +32,13 @@ func (e *endpoints) Ordered() []*endpoint.Endpoint {
 
 func (e *endpoints) Revision() uint64 { return 1 }
 
+func (e *endpoints) BucketMade() time.Time {
+	if at := e.bucketMade.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
 // crew are several replicas, of which the first owns everything.
 type crew struct {
 	asked atomic.Int32 // how often what each knows was

@@ -8,6 +8,7 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/hold"
 )
 
 // madeNow makes a document that of an endpoint that is made now.
@@ -64,6 +65,79 @@ func TestMadeAnewGetsNothingOfTheRemoved(t *testing.T) {
 			w.quiet()
 		})
 	}
+}
+
+// What had been attempted before it was held, for an endpoint that was removed, keeps
+// the gate of its successor from no probe.
+func TestMadeAnewIsProbedBehindWhatIsLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", every(3*time.Second, 500), madeNow)
+	w.answer(status(500))
+	r := w.run(8, time.Second)
+	const n = 20
+	w.publishMany("order.created", "evt_", n)
+	store := hold.NewStore(w.js, w.names)
+	w.until("some are late", func() bool {
+		h, err := store.Of(w.ctx, "acme", "crm")
+		return err == nil && h.Late > 1
+	})
+	w.answer(status(200))
+	w.anew(every(3*time.Second, 500))
+	w.publish("order.created", "evt_new", "body")
+	for _, l := range w.dead(n) {
+		if l.Reason != delivery.EndpointDeleted {
+			t.Errorf("%s is dead of %s", l.EventID, l.Reason)
+		}
+	}
+	w.settled()
+	w.until("the gate is closed", func() bool { _, open := r.fleet.Get("acme/crm"); return !open })
+}
+
+// A bucket of endpoints that was deleted and filled anew knows of no removals before:
+// what waits is for the endpoints that are in it now.
+func TestABucketMadeAnewRemovesNothing(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	for name, ordered := range map[string]bool{"held": false, "in order": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			inOrder := func(d *endpoint.Document) {
+				if d.Ordered = ordered; ordered {
+					d.OrderedFrom, d.EventsFrom = 1, 1
+				}
+			}
+			w.endpoint("crm", inOrder, whilePaused, madeNow)
+			r := w.run(8, time.Second)
+			w.publishMany("order.created", "evt_", n)
+			w.until("all wait", func() bool {
+				return w.fanout().AckFloor.Stream == n && (len(r.ordered.inHand()) == 1 || w.state(w.names.Deliveries()).Msgs == n)
+			})
+			w.endpoints.bucketMade.Store(new(time.Now()))
+			w.anew()
+			got := make(map[string]bool)
+			for range n {
+				got[w.next().event] = true
+			}
+			if len(got) != n {
+				t.Errorf("%d of %d events were delivered", len(got), n)
+			}
+			w.settled()
+		})
+	}
+}
+
+// What was made for an endpoint of which only an older copy of the bucket does not
+// know goes to the one in that copy, when none can be on its way any more.
+func TestStoredDeliveryOfAnEndpointThatAnOlderCopyHas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", func(d *endpoint.Document) { d.MadeAt = time.Now().Add(-time.Hour) })
+	w.put(given("crm", "evt_1", delivery.State{EndpointMade: time.Now().Add(-2 * heardOf)}))
+	w.run(1, time.Second)
+	w.expect("evt_1", 1)
+	w.settled()
 }
 
 // A replay of what died with an endpoint goes to the one that was made since, and so

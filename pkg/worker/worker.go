@@ -36,6 +36,8 @@ type Endpoints interface {
 	Disabled() []*endpoint.Endpoint
 	// Revision returns the last revision of the bucket that is in force.
 	Revision() uint64
+	// BucketMade returns when the bucket was made that they come from.
+	BucketMade() time.Time
 	Lanes() []endpoint.Lane
 	// LaneOf returns the lane of an event, by its place in the stream of events.
 	LaneOf(tenant, eventType string, seq uint64) string
