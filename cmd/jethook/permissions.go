@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,11 +11,24 @@ import (
 
 type streamsPermissionsCmd struct {
 	Role    streams.Role `arg:"" placeholder:"ROLE" enum:"producer,worker,reader,operator,provisioner" help:"${enum}."`
-	Tenant  string       `placeholder:"TENANT" help:"A producer of this tenant's events alone."`
+	Tenant  given        `placeholder:"TENANT" help:"A producer of this tenant's events alone."`
 	Ordered bool         `help:"A worker that serves ordered endpoints and lanes too. It may then make consumers of events, and whoever may can let NATS publish them anywhere."`
-	Account string       `placeholder:"ACCOUNT" help:"The NATS account that jethook's streams are in. A producer gets one of its own then, which reaches nothing there but what it may publish: the way for who is not trusted."`
+	Account given        `placeholder:"ACCOUNT" help:"The NATS account that jethook's streams are in. A producer gets one of its own then, which reaches nothing there but what it may publish: the way for who is not trusted."`
 	Format  string       `default:"conf" enum:"conf,nsc" help:"conf for the configuration of nats-server, nsc for the flags of nsc add user, or the commands that make the account."`
 	JSON    bool         `name:"json" help:"As one JSON document."`
+}
+
+// given is what is not empty where it is said: an unset variable of a shell must not
+// turn one tenant into everybody, or an account of one's own into jethook's.
+type given string
+
+// UnmarshalText takes what was said.
+func (g *given) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it is empty: say what, or leave it out")
+	}
+	*g = given(text)
+	return nil
 }
 
 // Help adds to what --help prints.
@@ -32,7 +46,7 @@ func (c *streamsPermissionsCmd) Run(a *app) error {
 	if err != nil {
 		return usageError{err}
 	}
-	p, err := names.Permissions(c.Role, streams.PermissionOptions{Tenant: c.Tenant, Ordered: c.Ordered})
+	p, err := names.Permissions(c.Role, streams.PermissionOptions{Tenant: string(c.Tenant), Ordered: c.Ordered})
 	if err != nil {
 		return usageError{err}
 	}

@@ -28,14 +28,14 @@ func (c *streamsPermissionsCmd) ownAccount(names streams.Names, p streams.Permis
 		return nil, nil
 	case c.Role != streams.Producer:
 		return nil, fmt.Errorf("only a %s can have an account of its own, not a %s: what that one reads is sent inside jethook's account", streams.Producer, c.Role)
-	case strings.ContainsAny(c.Account, " \t\n'\"\\"):
+	case strings.ContainsAny(string(c.Account), " \t\n'\"\\"):
 		return nil, errors.New("--account: the name of an account has no blanks, quotes and backslashes")
 	}
 	name := string(c.Role) + "~" + names.Namespace()
 	if c.Tenant != "" {
-		name += "~" + c.Tenant
+		name += "~" + string(c.Tenant)
 	}
-	return &ownAccount{Name: name, From: c.Account, Imports: streams.Subjects(p.Publish), permissions: p}, nil
+	return &ownAccount{Name: name, From: string(c.Account), Imports: streams.Subjects(p.Publish), permissions: p}, nil
 }
 
 // conf returns what belongs into nats-server's configuration.

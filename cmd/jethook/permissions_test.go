@@ -118,7 +118,7 @@ nsc add import --account 'producer~webhooks~acme' --token 'producer~webhooks~acm
 
 func TestPermissionsThatThereAreNotAreWrongUsage(t *testing.T) {
 	for _, args := range [][]string{{}, {"admin"}, {"reader", "--tenant", "acme"}, {"producer", "--tenant", "*"}, {"operator", "--ordered"}, {"worker", "--format", "yaml"},
-		{"reader", "--account", "HOOKS"}, {"producer", "--account", "HO OKS"}, {"producer", "--account", "HOOKS'"}} {
+		{"reader", "--account", "HOOKS"}, {"producer", "--account", "HO OKS"}, {"producer", "--account", "HOOKS'"}, {"producer", "--account", ""}, {"producer", "--tenant="}} {
 		if _, stderr := permissions(t, exitUsage, args...); stderr == "" {
 			t.Errorf("%q: it does not say why", args)
 		}

@@ -83,7 +83,7 @@ func (t *Tracer) Stop(ctx context.Context) {
 	defer cancel()
 	err := t.provider.Shutdown(ctx)
 	if ctx.Err() != nil {
-		// The provider gave up waiting; this ends what it waited for.
+		// The provider gave up waiting, which is the error below; this ends what it waited for.
 		_ = t.exporter.SpanExporter.Shutdown(ctx)
 	}
 	if err != nil {
