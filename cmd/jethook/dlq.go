@@ -30,10 +30,10 @@ type dlqCmd struct {
 
 // filterFlags say which dead letters are meant.
 type filterFlags struct {
-	Tenant   string   `placeholder:"TENANT" help:"Only this tenant's."`
-	Endpoint string   `placeholder:"TENANT/ENDPOINT" help:"Only this endpoint's."`
-	Type     string   `placeholder:"PATTERN" help:"Only events of this type; * and > stand for tokens as in NATS."`
-	Reason   string   `placeholder:"REASON" help:"Only those dead for this reason, such as attempts_exhausted."`
+	Tenant   given    `placeholder:"TENANT" help:"Only this tenant's."`
+	Endpoint given    `placeholder:"TENANT/ENDPOINT" help:"Only this endpoint's."`
+	Type     given    `placeholder:"PATTERN" help:"Only events of this type; * and > stand for tokens as in NATS."`
+	Reason   given    `placeholder:"REASON" help:"Only those dead for this reason, such as attempts_exhausted."`
 	Since    when     `placeholder:"TIME" help:"Only those dead since then: RFC 3339, or how long ago, such as 7d or 2h30m."`
 	Until    when     `placeholder:"TIME" help:"Only those dead before then."`
 	Seq      []uint64 `placeholder:"SEQ" help:"Only these sequences, as list prints them; may be repeated."`
@@ -42,17 +42,30 @@ type filterFlags struct {
 
 func (f filterFlags) filter() (deadletter.Filter, error) {
 	filter := deadletter.Filter{
-		Tenant: f.Tenant, Type: f.Type, Reason: delivery.Reason(f.Reason),
+		Type: string(f.Type), Reason: delivery.Reason(f.Reason),
 		Since: f.Since.Time, Until: f.Until.Time, Seqs: f.Seq, Limit: f.Limit,
 	}
 	var err error
-	if filter.Tenant, filter.Endpoint, err = scope(f.Tenant, f.Endpoint); err != nil {
+	if filter.Tenant, filter.Endpoint, err = scope(string(f.Tenant), string(f.Endpoint)); err != nil {
 		return filter, err
 	}
 	if err := filter.Validate(); err != nil {
 		return filter, usageError{err}
 	}
 	return filter, nil
+}
+
+// given is what a flag says, which is not empty where it is said: an unset variable of
+// a shell must not turn one tenant into everybody.
+type given string
+
+// UnmarshalText takes what was said.
+func (g *given) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it is empty: say what, or leave it out")
+	}
+	*g = given(text)
+	return nil
 }
 
 // scope reads the flags --tenant and --endpoint, which names both.

@@ -12,6 +12,13 @@ func TestWrongUsage(t *testing.T) {
 		{"attempts", "--endpoint", "nope"},
 		{"dlq", "list", "--tenant", "BAD"},
 		{"dlq", "purge", "--endpoint", "a/b/c"},
+		{"dlq", "purge", "--yes", "--tenant", ""}, // of an unset variable: not everybody's
+		{"dlq", "purge", "--yes", "--endpoint="},
+		{"dlq", "purge", "--yes", "--type", ""},
+		{"dlq", "purge", "--yes", "--reason", ""},
+		{"replay", "--tenant", ""},
+		{"streams", "permissions", "producer", "--tenant", ""},
+		{"streams", "permissions", "producer", "--account", ""},
 		{"streams", "permissions", "producer", "--tenant", "BAD"},
 		{"publish", "BAD", "order.created"},
 		{"publish", "acme", "order.created", "--rate=nan"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,19 +15,6 @@ type streamsPermissionsCmd struct {
 	Account given        `placeholder:"ACCOUNT" help:"The NATS account that jethook's streams are in. A producer gets one of its own then, which reaches nothing there but what it may publish: the way for who is not trusted."`
 	Format  string       `default:"conf" enum:"conf,nsc" help:"conf for the configuration of nats-server, nsc for the flags of nsc add user, or the commands that make the account."`
 	JSON    bool         `name:"json" help:"As one JSON document."`
-}
-
-// given is what is not empty where it is said: an unset variable of a shell must not
-// turn one tenant into everybody, or an account of one's own into jethook's.
-type given string
-
-// UnmarshalText takes what was said.
-func (g *given) UnmarshalText(text []byte) error {
-	if len(text) == 0 {
-		return errors.New("it is empty: say what, or leave it out")
-	}
-	*g = given(text)
-	return nil
 }
 
 // Help adds to what --help prints.
