@@ -49,7 +49,7 @@ func publish(url string) error {
 	return err
 }
 
-const testTimeout = 20 * time.Second
+const testTimeout = 2 * time.Minute
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const testTimeout = 20 * time.Second
+const testTimeout = 2 * time.Minute
 
 // testContext ends before a hanging test would be killed without a word.
 func testContext(t testing.TB) context.Context {

@@ -19,7 +19,7 @@ func TestJoinAndLeave(t *testing.T) {
 	}
 	w.allCount(2, a)
 	c := w.join("c")
-	if took := w.allCount(3, a, b, c); took > time.Second {
+	if took := w.allCount(3, a, b, c); took > 5*time.Second {
 		t.Errorf("it took %s until all knew of the third", took)
 	}
 	for _, key := range []string{"acme/crm", "acme/shop", "globex/crm"} {
@@ -31,15 +31,19 @@ func TestJoinAndLeave(t *testing.T) {
 	if live[0].ID != "a" || live[2].ID != "c" || live[1].Version != "1" || live[1].Started.Unix() != 1 || live[1].Lanes[0] != "default" {
 		t.Errorf("got %+v", live)
 	}
-	c.set(7)
-	if took := w.until("a knows the new revision of c", func() bool { return a.Live()[2].Endpoints == 7 }); took > 500*time.Millisecond {
-		t.Errorf("it took %s until the others knew of a new revision", took)
+	began := time.Now()
+	for n := range uint64(10) {
+		c.set(n + 1)
+		w.until("a knows the new revision of c", func() bool { return a.Live()[2].Endpoints == n+1 })
+	}
+	if took := time.Since(began); took > 5*beatEvery { // with the heartbeats it would be 10
+		t.Errorf("it took %s until the others knew ten new revisions", took)
 	}
 
 	before := a.changes.Load()
 	c.Leave(w.ctx)
 	c.Leave(w.ctx)
-	if took := w.allCount(2, a, b); took > time.Second {
+	if took := w.allCount(2, a, b); took > deadAfter*3/4 {
 		t.Errorf("it took %s until it was known that the third left", took)
 	}
 	w.until("the change is told", func() bool { return a.changes.Load() == before+1 })
@@ -62,7 +66,7 @@ func TestAKilledReplicaIsNoticed(t *testing.T) {
 	w.allCount(2, a, b)
 	took := time.Since(began)
 	t.Logf("noticed after %s", took)
-	if took > 5*time.Second || took < 2*time.Second {
+	if took > 10*time.Second || took < 2*time.Second {
 		t.Errorf("noticed after %s", took)
 	}
 	again := w.join("c")
@@ -81,7 +85,7 @@ func TestNobodyDiesOfAServersRestart(t *testing.T) {
 	b.set(5)
 	took := w.until("b is heard again", func() bool { return a.Live()[1].Endpoints == 5 })
 	t.Logf("heard again after %s", took)
-	if took > 3*time.Second { // the subscription finds out by itself after some more
+	if took > 6*time.Second { // the subscription finds out by itself after some more
 		t.Errorf("heard again after %s", took)
 	}
 	a.heartbeats(w, "b") // long enough for one that is not heard to be buried

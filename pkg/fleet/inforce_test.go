@@ -22,24 +22,34 @@ func TestInForce(t *testing.T) {
 		t.Errorf("with a slow one: %v, %v", behind, err)
 	}
 
-	done := make(chan time.Time, 1)
+	done := make(chan struct{}, 1)
 	go func() {
 		behind, err := InForce(w.ctx, w.kv, 9)
 		if len(behind) > 0 || err != nil {
 			t.Errorf("got %v, %v", behind, err)
 		}
-		done <- time.Now()
+		done <- struct{}{}
 	}()
 	b.set(8) // not enough
 	w.until("that is known", func() bool { return a.Live()[1].Endpoints == 8 })
 	if len(done) > 0 {
 		t.Error("it did not wait for the slow one")
 	}
-	began := time.Now()
 	b.set(9)
-	took := (<-done).Sub(began)
-	t.Logf("known after %s", took)
-	if took > 500*time.Millisecond {
+	<-done
+
+	a.set(100)
+	c.set(100)
+	began := time.Now()
+	for n := range uint64(10) {
+		b.set(n + 10)
+		if behind, err := InForce(w.ctx, w.kv, n+10); len(behind) > 0 || err != nil {
+			t.Errorf("got %v, %v", behind, err)
+		}
+	}
+	took := time.Since(began)
+	t.Logf("ten known after %s", took)
+	if took > 5*beatEvery { // with the heartbeats it would be 10
 		t.Errorf("it took %s", took)
 	}
 }
@@ -54,7 +64,7 @@ func TestInForceForgetsTheDead(t *testing.T) {
 	if behind, err := InForce(w.ctx, w.kv, 9); len(behind) > 0 || err != nil {
 		t.Errorf("got %v, %v", behind, err)
 	}
-	if took := time.Since(began); took < 2*time.Second || took > 9*time.Second {
+	if took := time.Since(began); took < 2*time.Second || took > 30*time.Second {
 		t.Errorf("the dead one was forgotten after %s", took)
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const testTimeout = 20 * time.Second
+const testTimeout = 2 * time.Minute
 
 func startServer(t *testing.T, o server.Options) (s *server.Server, url string) {
 	t.Helper()

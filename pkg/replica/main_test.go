@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const testTimeout = 30 * time.Second
+const testTimeout = 2 * time.Minute
 
 // output collects the log and lets a test wait for a part of it.
 type output struct {

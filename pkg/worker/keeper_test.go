@@ -37,8 +37,8 @@ func window(d time.Duration) func(*endpoint.Document) {
 func (w *world) held(n uint64) {
 	w.Helper()
 	w.until(fmt.Sprintf("%d are held for crm", n), func() bool {
-		f, d := w.fanout(), w.deliver()
-		return f.NumPending == 0 && f.NumAckPending == 0 && d.NumPending == 0 && d.NumAckPending == 0 && w.holds("crm") == n
+		d := w.deliver()
+		return w.fannedOut() && d.NumPending == 0 && d.NumAckPending == 0 && w.holds("crm") == n
 	})
 }
 
@@ -106,7 +106,7 @@ func TestHeldExpires(t *testing.T) {
 	w.run(8, time.Second)
 	w.publishMany("order.created", "evt_", 1000)
 	for _, l := range w.dead(1000) {
-		if late := l.DeadAt.Sub(l.EventTime); l.Reason != delivery.Expired || late < time.Second || late > 5*time.Second {
+		if late := l.DeadAt.Sub(l.EventTime); l.Reason != delivery.Expired || late < time.Second || late > 20*time.Second {
 			t.Fatalf("%s is dead of %s %v after its event", l.EventID, l.Reason, late)
 		}
 	}
@@ -276,7 +276,7 @@ func TestTheWindowHoldsBehindAnOpenGate(t *testing.T) {
 	reasons := map[delivery.Reason]int{}
 	for _, l := range letters {
 		reasons[l.Reason]++
-		if late := l.DeadAt.Sub(l.EventTime); late > 6*time.Second {
+		if late := l.DeadAt.Sub(l.EventTime); late > 20*time.Second {
 			t.Errorf("%s is dead only after %v", l.EventID, late)
 		}
 	}

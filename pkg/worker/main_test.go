@@ -314,9 +314,17 @@ func (w *world) state(stream string) jetstream.StreamState {
 func (w *world) settled() {
 	w.Helper()
 	w.until("all is acked", func() bool {
-		f := w.fanout()
-		return f.NumPending == 0 && f.NumAckPending == 0 && w.state(w.names.Deliveries()).Msgs == 0
+		return w.fannedOut() && w.state(w.names.Deliveries()).Msgs == 0
 	})
+}
+
+// fannedOut reports whether every event was handed out and acked. The consumer
+// learns a moment later than the stream what is stored, and says until then that
+// nothing is pending.
+func (w *world) fannedOut() bool {
+	w.Helper()
+	f := w.fanout()
+	return f.NumPending == 0 && f.NumAckPending == 0 && f.Delivered.Stream >= w.state(w.names.Events()).LastSeq
 }
 
 // dead waits for n dead letters and returns them.

@@ -107,8 +107,9 @@ func TestShortWaitsDoNotStarve(t *testing.T) {
 	if late[0] < 0 {
 		t.Errorf("a delivery came %v before its time", -late[0])
 	}
-	if worst := late[n-1]; worst > 500*time.Millisecond {
-		t.Errorf("the latest delivery came %v after its time, want 500ms at most", worst)
+	// Starved, half of them come only when no more waits begin: seconds late.
+	if half, worst := late[n/2], late[n-1]; half > 500*time.Millisecond || worst > 5*time.Second {
+		t.Errorf("half of the deliveries came %v after their time or later, the last %v", half, worst)
 	}
 	w.settled()
 }

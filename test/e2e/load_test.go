@@ -139,6 +139,23 @@ func settled(t *testing.T, js jetstream.JetStream) {
 	}
 }
 
+// handedOut fails until fanout was given every event that is stored. What it says
+// is pending does not tell: it counts an event a moment after it is stored.
+func handedOut(js jetstream.JetStream) error {
+	fanout, err := js.Consumer(context.Background(), "WEBHOOKS_EVENTS", "fanout")
+	if err != nil {
+		return err
+	}
+	events, err := js.Stream(context.Background(), "WEBHOOKS_EVENTS")
+	if err != nil {
+		return err
+	}
+	if had, last := fanout.CachedInfo().Delivered.Stream, events.CachedInfo().State.LastSeq; had < last {
+		return fmt.Errorf("fanout was given %d of %d events", had, last)
+	}
+	return nil
+}
+
 // stored returns how many messages a stream holds.
 func stored(js jetstream.JetStream, stream string) (uint64, error) {
 	s, err := js.Stream(context.Background(), stream)

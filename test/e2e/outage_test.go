@@ -74,7 +74,8 @@ func TestAnOutageIsProbedFewTimesAndHarmsNobodyElse(t *testing.T) {
 	late := well.lateness()
 	t.Logf("%d calls in an outage of %s, %d copies; of the other endpoint's %d events half came within %s, all within %s",
 		calls, lasted.Round(time.Millisecond), copies, n, late[len(late)/2].Round(time.Millisecond), late[len(late)-1].Round(time.Millisecond))
-	if worst := late[len(late)-1]; worst > time.Second {
+	// Waiting for the outage to end would be all of it; machines are shared.
+	if worst := late[len(late)-1]; worst > outage/2 {
 		t.Errorf("an event of the other endpoint came %s after its publish", worst)
 	}
 }

@@ -25,7 +25,7 @@ import (
 
 // patience bounds every wait for a fact. It is long because machines are
 // shared; nothing waits for it when all is well.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // eventually waits until check finds nothing wrong.
 func eventually(t *testing.T, what string, check func() error) {

@@ -195,13 +195,7 @@ func TestWhatAttemptsSayWhileTheNATSServerIsAwayIsNotLost(t *testing.T) {
 	apply(t, server.url, w.documents(s.url), r)
 	_, js := connect(t, server.url)
 	w.publish(t, js)
-	eventually(t, "all are being attempted", func() error {
-		c, err := js.Consumer(context.Background(), "WEBHOOKS_EVENTS", "fanout")
-		if err == nil && c.CachedInfo().NumPending > 0 {
-			err = fmt.Errorf("%d are not", c.CachedInfo().NumPending)
-		}
-		return err
-	})
+	eventually(t, "all are being attempted", func() error { return handedOut(js) })
 	server.kill()
 	eventually(t, "all were attempted", func() error {
 		if n := s.Stats().Requests; n < events {
