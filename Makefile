@@ -44,7 +44,7 @@ race: ## run the tests of every package with goroutines under the race detector
 
 lint: ## vet, formats and golangci-lint (the first run builds it: minutes)
 	@go vet -tags security,conformance ./...
-	@go run $(GOLANGCI) run --build-tags security
+	@go run $(GOLANGCI) run --build-tags security,conformance
 
 # A target is fuzzed alone, because go test takes one at a time. On a busy machine
 # the end of the fuzzing time itself is now and then reported as a failure, by

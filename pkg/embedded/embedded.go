@@ -137,6 +137,9 @@ func address(o Options) (host string, port int, err error) {
 	if !tried.IP.IsLoopback() && !o.Login.complete() {
 		return "", 0, fmt.Errorf("JETHOOK_NATS_LISTEN=%s is open to other machines: set NATS_USER and NATS_PASSWORD, or NATS_TOKEN, which the embedded NATS server then demands of everybody, or listen on 127.0.0.1", listen)
 	}
+	if o.Login.half() {
+		return "", 0, errors.New("of NATS_USER and NATS_PASSWORD only one is set: the embedded NATS server demands both of everybody, or none")
+	}
 	return host, port, nil
 }
 

@@ -201,6 +201,11 @@ func TestOpenToOtherMachinesOnlyWithALogin(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", "localhost:0"} { // what this is about
 		o := options(t.TempDir())
 		o.Listen = listen
+		for _, login := range []Login{{User: "u"}, {Password: "p"}} { // a slip, which would leave it open
+			o.Login = login
+			refused(t, o, "of NATS_USER and NATS_PASSWORD only one is set")
+		}
+		o.Login = Login{}
 		startServer(t, o)
 	}
 }

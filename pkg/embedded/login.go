@@ -19,6 +19,9 @@ type Login struct {
 // complete reports whether there is something to demand.
 func (l Login) complete() bool { return l.User != "" && l.Password != "" || l.Token != "" }
 
+// half reports whether a part of it is missing: it would demand nothing.
+func (l Login) half() bool { return !l.complete() && (l.User != "" || l.Password != "") }
+
 // Check lets a client in that knows all that there is to know.
 func (l Login) Check(c server.ClientAuthentication) bool {
 	said := c.GetOpts()

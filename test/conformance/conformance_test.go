@@ -123,7 +123,11 @@ func send(t *testing.T, id string, body []byte, secrets []secret.Secret) receive
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	document := endpoint.NewDocument()
 	document.Tenant, document.ID, document.URL, document.Events = "acme", "crm", url, []string{">"}
 	for _, s := range secrets {
