@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"jethook/streams"
 )
 
 // available reports whether the document lets attempts be made.
@@ -24,7 +24,7 @@ func (s *Store) date(ctx context.Context, before Document, next *Document) error
 	if !paused && !resumed {
 		return nil
 	}
-	info, err := bucketInfo(ctx, s.kv)
+	info, err := streams.BucketInfo(ctx, s.kv)
 	if err != nil {
 		return fmt.Errorf("ask NATS for the time: %w", err)
 	}
@@ -35,17 +35,4 @@ func (s *Store) date(ctx context.Context, before Document, next *Document) error
 		next.AvailableSince = info.TimeStamp
 	}
 	return nil
-}
-
-// bucketInfo returns what the server says of a bucket's stream.
-func bucketInfo(ctx context.Context, kv jetstream.KeyValue) (*jetstream.StreamInfo, error) {
-	status, err := kv.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return nil, fmt.Errorf("bucket status of type %T has no stream info", status)
-	}
-	return bucket.StreamInfo(), nil
 }

@@ -232,21 +232,19 @@ func (s *Store) each(ctx context.Context, visit func(jetstream.KeyValueEntry), o
 
 // eachOf calls visit for every key that matches and has a value.
 func (s *Store) eachOf(ctx context.Context, keys string, visit func(jetstream.KeyValueEntry), options ...jetstream.WatchOpt) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watcher, err := s.kv.Watch(ctx, keys, append(options, jetstream.IgnoreDeletes())...)
+	watch, err := streams.WatchBucket(ctx, s.kv, keys, append(options, jetstream.IgnoreDeletes())...)
 	if err != nil {
 		return err
 	}
-	defer streams.EndWatch(watcher)
+	defer watch.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case entry, open := <-watcher.Updates():
+		case entry, open := <-watch.Updates():
 			switch {
 			case !open:
-				return errWatchClosed
+				return watch.Err()
 			case entry == nil:
 				return nil
 			}

@@ -76,7 +76,7 @@ type bucketState struct {
 func (r *Registry) state(ctx context.Context) (bucketState, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	info, err := bucketInfo(ctx, r.kv)
+	info, err := streams.BucketInfo(ctx, r.kv)
 	if err != nil {
 		return bucketState{}, err
 	}
@@ -91,30 +91,25 @@ func (r *Registry) watch(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	// The watcher would outlive its Stop if its context did not end.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watcher, err := r.kv.WatchAll(ctx)
+	watch, err := streams.WatchBucket(ctx, r.kv, jetstream.AllKeys)
 	if err != nil {
 		return err
 	}
-	defer streams.EndWatch(watcher)
+	defer watch.Stop()
 	r.bucketMade.Store(&start.created)
-	if err := r.load(ctx, watcher.Updates(), start); err != nil {
+	if err := r.load(ctx, watch, start); err != nil {
 		return err
 	}
 	r.synced.Store(began + 1)
 	ready()
-	return r.follow(ctx, watcher.Updates(), start, began)
+	return r.follow(ctx, watch, start, began)
 }
 
 // errReconnected ends a watch whose consumer may have gone with the server.
 var errReconnected = errors.New("the connection was lost and is back")
 
-var errWatchClosed = errors.New("the subscription was closed")
-
 // load takes in everything up to the marker that follows the last document.
-func (r *Registry) load(ctx context.Context, updates <-chan jetstream.KeyValueEntry, start bucketState) error {
+func (r *Registry) load(ctx context.Context, watch *streams.Watch, start bucketState) error {
 	began := time.Now()
 	met := make(map[string]bool)
 	revision := start.revision
@@ -127,9 +122,9 @@ func (r *Registry) load(ctx context.Context, updates <-chan jetstream.KeyValueEn
 			return context.Cause(ctx)
 		case <-stall.C:
 			return fmt.Errorf("no document came for %s", loadStall)
-		case entry, open := <-updates:
+		case entry, open := <-watch.Updates():
 			if !open {
-				return errWatchClosed
+				return watch.Err()
 			}
 			if complete = entry == nil; !complete {
 				met[entry.Key()] = entry.Operation() == jetstream.KeyValuePut
@@ -192,7 +187,7 @@ func (r *Registry) history(ctx context.Context, key string) ([]jetstream.KeyValu
 }
 
 // follow takes in changes, several at a time when they come fast.
-func (r *Registry) follow(ctx context.Context, updates <-chan jetstream.KeyValueEntry, start bucketState, began uint64) error {
+func (r *Registry) follow(ctx context.Context, watch *streams.Watch, start bucketState, began uint64) error {
 	check := time.NewTicker(r.checkEvery)
 	defer check.Stop()
 	connection := time.NewTicker(connectionEvery)
@@ -202,11 +197,11 @@ func (r *Registry) follow(ctx context.Context, updates <-chan jetstream.KeyValue
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case entry, open := <-updates:
+		case entry, open := <-watch.Updates():
 			if !open {
-				return errWatchClosed
+				return watch.Err()
 			}
-			r.apply(r.decode(pending(entry, updates)))
+			r.apply(r.decode(pending(entry, watch.Updates())))
 		case <-connection.C:
 			if r.reconnects() != began {
 				return errReconnected

@@ -57,21 +57,22 @@ var errListed = errors.New("every live replica is read")
 // List returns the live replicas that the bucket knows of, sorted by ID, to one
 // that is none of them. One that was killed some seconds ago may be among them.
 func List(ctx context.Context, kv jetstream.KeyValue) ([]Member, error) {
-	var members []Member
+	found := make(map[string]Member)
 	take := func(entry jetstream.KeyValueEntry) error {
 		switch {
 		case entry == nil:
 			return errListed
 		case entry.Operation() == jetstream.KeyValuePut:
-			members = append(members, memberOf(entry))
+			found[entry.Key()] = memberOf(entry)
+		default:
+			delete(found, entry.Key())
 		}
 		return nil
 	}
 	if err := watch(ctx, kv, take, func() error { return nil }); !errors.Is(err, errListed) {
 		return nil, fmt.Errorf("read the replicas in bucket %s: %w", kv.Bucket(), err)
 	}
-	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
-	return members, nil
+	return slices.SortedFunc(maps.Values(found), func(a, b Member) int { return strings.Compare(a.ID, b.ID) }), nil
 }
 
 // view is what InForce sees of the replicas.

@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -100,5 +102,33 @@ func TestList(t *testing.T) {
 	w.must(w.js.DeleteKeyValue(w.ctx, testBucket))
 	if _, err := List(w.ctx, w.kv); err == nil || w.ctx.Err() != nil {
 		t.Errorf("without the bucket: %v", err)
+	}
+}
+
+// A heartbeat that is written while the bucket is read shows no replica twice.
+func TestListWhileAllBeat(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(w.ctx)
+	var beating sync.WaitGroup
+	for i := range 20 {
+		beat := func() error { _, err := w.kv.Put(ctx, fmt.Sprintf("r%02d", i), []byte("{}")); return err }
+		w.must(beat())
+		beating.Go(func() {
+			for ctx.Err() == nil {
+				if err := beat(); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	defer beating.Wait()
+	defer cancel()
+	for range 100 {
+		all, err := List(ctx, w.kv)
+		w.must(err)
+		if distinct := slices.CompactFunc(slices.Clone(all), func(a, b Member) bool { return a.ID == b.ID }); len(distinct) != len(all) || len(all) == 0 {
+			t.Fatalf("%d are listed, %d different ones", len(all), len(distinct))
+		}
 	}
 }

@@ -24,8 +24,6 @@ const (
 // errDeaf ends a watch that does not tell even the own heartbeats.
 var errDeaf = errors.New("heartbeats were written and did not come back")
 
-var errWatchClosed = errors.New("the subscription was closed")
-
 // follow hears the heartbeats until ctx ends, with a new watch if need be. The
 // outcome of the first load goes to loaded, and if it failed, that is the end.
 func (f *Fleet) follow(ctx context.Context, loaded chan<- error) {
@@ -99,14 +97,11 @@ func (f *Fleet) sweep() error {
 // that were there at the start. From then on it calls tick every sweepEvery. It
 // returns the first error of either, or what else ended it.
 func watch(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyValueEntry) error, tick func() error) error {
-	// The watcher would outlive its Stop if its context did not end.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watcher, err := kv.WatchAll(ctx)
+	watch, err := streams.WatchBucket(ctx, kv, jetstream.AllKeys)
 	if err != nil {
 		return err
 	}
-	defer streams.EndWatch(watcher)
+	defer watch.Stop()
 	stall := time.NewTimer(loadStall)
 	defer stall.Stop()
 	ticks := time.NewTicker(sweepEvery)
@@ -121,9 +116,9 @@ func watch(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyVa
 			if loaded {
 				err = tick()
 			}
-		case entry, open := <-watcher.Updates():
+		case entry, open := <-watch.Updates():
 			if !open {
-				return errWatchClosed
+				return watch.Err()
 			}
 			if loaded = loaded || entry == nil; loaded {
 				stall.Stop()

@@ -22,8 +22,6 @@ const (
 	gatesTimeout = 5 * time.Second
 )
 
-var errGatesClosed = errors.New("the subscription was closed")
-
 // run watches until ctx ends, again and again if need be. The outcome of the
 // first load goes to loaded, and if it failed, that is the end.
 func (f *Fleet) run(ctx context.Context, loaded chan<- error) {
@@ -71,15 +69,10 @@ type bucketAt struct {
 func (f *Fleet) bucket(ctx context.Context) (bucketAt, error) {
 	ctx, cancel := context.WithTimeout(ctx, gatesTimeout)
 	defer cancel()
-	status, err := f.kv.Status(ctx)
+	info, err := streams.BucketInfo(ctx, f.kv)
 	if err != nil {
 		return bucketAt{}, err
 	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return bucketAt{}, fmt.Errorf("bucket status of type %T has no stream info", status)
-	}
-	info := bucket.StreamInfo()
 	return bucketAt{created: info.Created, revision: info.State.LastSeq, keys: info.State.Msgs}, nil
 }
 
@@ -91,20 +84,17 @@ func (f *Fleet) watch(ctx context.Context, ready func()) error {
 		return err
 	}
 	f.rebase(start)
-	// The watcher would outlive its Stop if its context did not end.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watcher, err := f.kv.WatchAll(ctx)
+	watch, err := streams.WatchBucket(ctx, f.kv, jetstream.AllKeys)
 	if err != nil {
 		return err
 	}
-	defer streams.EndWatch(watcher)
-	taken, err := f.load(ctx, watcher.Updates(), start.revision)
+	defer watch.Stop()
+	taken, err := f.load(ctx, watch, start.revision)
 	if err != nil {
 		return err
 	}
 	ready()
-	return f.follow(ctx, watcher.Updates(), bucketAt{created: start.created, revision: taken})
+	return f.follow(ctx, watch, bucketAt{created: start.created, revision: taken})
 }
 
 // rebase makes what is known older than anything in the bucket, if that is not
@@ -125,7 +115,7 @@ func (f *Fleet) rebase(start bucketAt) {
 // load takes in everything up to the marker that follows the last record, and
 // then takes for closed what was open and is not there. It returns how far it
 // came, which is beyond the start if there were writes meanwhile.
-func (f *Fleet) load(ctx context.Context, updates <-chan jetstream.KeyValueEntry, start uint64) (taken uint64, err error) {
+func (f *Fleet) load(ctx context.Context, watch *streams.Watch, start uint64) (taken uint64, err error) {
 	taken = start
 	met := make(map[string]bool)
 	stall := time.NewTimer(gatesTimeout)
@@ -136,9 +126,9 @@ func (f *Fleet) load(ctx context.Context, updates <-chan jetstream.KeyValueEntry
 			return 0, context.Cause(ctx)
 		case <-stall.C:
 			return 0, fmt.Errorf("no record came for %s", gatesTimeout)
-		case entry, open := <-updates:
+		case entry, open := <-watch.Updates():
 			if !open {
-				return 0, errGatesClosed
+				return 0, watch.Err()
 			}
 			if entry == nil {
 				f.retain(met, start)
@@ -167,7 +157,7 @@ func (f *Fleet) retain(met map[string]bool, start uint64) {
 
 // follow takes in changes until the watch ends or is found dead. It begins
 // where the load ended.
-func (f *Fleet) follow(ctx context.Context, updates <-chan jetstream.KeyValueEntry, at bucketAt) error {
+func (f *Fleet) follow(ctx context.Context, watch *streams.Watch, at bucketAt) error {
 	check := time.NewTimer(checkGatesEvery)
 	defer check.Stop()
 	behind := uint64(0) // where the last check found the watch behind, if it did
@@ -175,9 +165,9 @@ func (f *Fleet) follow(ctx context.Context, updates <-chan jetstream.KeyValueEnt
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case entry, open := <-updates:
+		case entry, open := <-watch.Updates():
 			if !open {
-				return errGatesClosed
+				return watch.Err()
 			}
 			if entry != nil {
 				at.revision = max(at.revision, entry.Revision())

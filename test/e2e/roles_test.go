@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"jethook/pkg/receiver"
 	"jethook/streams"
 )
@@ -97,14 +99,14 @@ func followersKeepUp(t *testing.T, s *stage) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			watcher, err := kv.WatchAll(ctx)
+			watch, err := streams.WatchBucket(ctx, kv, jetstream.AllKeys)
 			if err != nil {
 				t.Fatal(err)
 			}
 			timeout := time.After(patience)
 			for read := 0; read < entries; {
 				select {
-				case entry := <-watcher.Updates():
+				case entry := <-watch.Updates():
 					if entry != nil {
 						read++
 					}
@@ -112,7 +114,7 @@ func followersKeepUp(t *testing.T, s *stage) {
 					t.Fatalf("%s: after %d of %d entries of %s nothing more comes", user, read, entries, bucket)
 				}
 			}
-			streams.EndWatch(watcher)
+			watch.Stop()
 		}
 		stream, err := s.js.Stream(ctx, "KV_"+bucket)
 		if err == nil {
