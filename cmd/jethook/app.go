@@ -30,10 +30,11 @@ type app struct {
 	Terminal    bool // Out is a terminal: colours and progress are welcome
 	Interactive bool // In is a terminal: somebody can be asked
 
-	flags    natsFlags
-	config   *config.Config
-	answers  *bufio.Reader // of In, once something was asked
-	patience time.Duration // replaces replicasPatience in tests
+	flags        natsFlags
+	config       *config.Config
+	answers      *bufio.Reader // of In, once something was asked
+	patience     time.Duration // replaces replicasPatience in tests
+	discardQuiet time.Duration // replaces its constant in tests
 }
 
 func newApp() *app {

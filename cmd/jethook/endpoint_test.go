@@ -63,7 +63,7 @@ func startStates(t *testing.T) *world {
 	w.must(err)
 	now := time.Now()
 	w.opensGate("acme/failing", gate.Opened{Why: "5 failures in a row", Since: now.Add(-90 * time.Minute), Probes: 7,
-		NextProbe: now.Add(90 * time.Second), LastStatus: 503, LastError: "503 \x1b[31mred"})
+		NextProbe: now.Add(119 * time.Second), LastStatus: 503, LastError: "503 \x1b[31mred"})
 	w.held(3, "acme/held", 2*time.Hour+5*time.Minute+time.Second)
 	w.held(1, "acme/failing", time.Minute)
 	w.held(1, "globex/crm", time.Minute)
@@ -83,6 +83,7 @@ func startStates(t *testing.T) *world {
 	w.must(err)
 	_, err = seq.Next() // it is being attempted and waits all the same
 	w.must(err)
+	w.knows(4, w.names.Events(), inOrder)
 	return w
 }
 

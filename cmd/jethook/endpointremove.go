@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,12 +112,12 @@ func (c *endpointRemoveCmd) decide(a *app, n uint64) (discard bool, err error) {
 }
 
 const (
-	// discardTime bounds for how long deliveries are discarded that still come, once
-	// none are brought any more that waited in order.
-	discardTime = 5 * time.Second
-	// discardQuiet is how long none must have come. Attempts that were under way
-	// may still end in a retry.
+	// discardQuiet is how long no deliveries must have come. Attempts that were under
+	// way may still end in a retry.
 	discardQuiet = time.Second
+	// discardTimes bounds for how many times as long deliveries are discarded that
+	// still come, once none are brought any more that waited in order.
+	discardTimes = 5
 	discardEvery = 100 * time.Millisecond
 )
 
@@ -180,10 +181,11 @@ func (x *discarding) run(ctx context.Context) error {
 func (x *discarding) untilQuiet(ctx context.Context) (ordered uint64, err error) {
 	every := time.NewTicker(discardEvery)
 	defer every.Stop()
+	quiet := cmp.Or(x.app.discardQuiet, discardQuiet)
 	began := time.Now() // or since when no more are brought
 	last := began
 	fewest := uint64(math.MaxUint64)
-	for time.Since(began) < discardTime && time.Since(last) < discardQuiet {
+	for time.Since(began) < discardTimes*quiet && time.Since(last) < quiet {
 		n, err := x.once(ctx)
 		if err == nil {
 			var consumers map[string][]*jetstream.ConsumerInfo

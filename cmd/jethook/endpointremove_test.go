@@ -111,6 +111,7 @@ func TestRemoveIsWrongUsageWhereNobodyCanBeAsked(t *testing.T) {
 }
 
 func TestDiscardTakesWhatStillComes(t *testing.T) {
+	t.Parallel()
 	w := startStates(t)
 	w.lies(2, "acme/held", w.names.Scheduled("acme", "held", "evt_1", "e1"), 0)
 	w.lies(1, "acme/held", w.names.Delivery("default", "acme", "held"), 0)
@@ -118,7 +119,7 @@ func TestDiscardTakesWhatStillComes(t *testing.T) {
 	out, errs := &demoOutput{}, &demoOutput{}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/held", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs})
+		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/held", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs, discardQuiet: 5 * time.Second})
 	}()
 	w.until("what waits is discarded", func() bool { return w.count(w.names.Deliveries()) == others })
 	w.held(2, "acme/held", 0) // an attempt that was under way has failed
@@ -148,11 +149,13 @@ func TestDiscardPausesFirst(t *testing.T) {
 }
 
 func TestDiscardTakesWhatWaitsInOrder(t *testing.T) {
+	t.Parallel()
+	const quiet = 2 * time.Second
 	w := startStates(t)
 	out, errs := &demoOutput{}, &demoOutput{}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/seq", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs})
+		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/seq", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs, discardQuiet: quiet})
 	}()
 	// What a replica does with an endpoint that is paused and not ordered any more.
 	w.until("it is not ordered any more", func() bool {
@@ -163,7 +166,7 @@ func TestDiscardTakesWhatWaitsInOrder(t *testing.T) {
 	select {
 	case exit := <-ended:
 		t.Fatalf("it ended with exit code %d while events wait in order", exit)
-	case <-time.After(discardQuiet * 3 / 2):
+	case <-time.After(quiet * 3 / 2):
 	}
 	w.held(4, "acme/seq", 0)
 	w.must(w.js.DeleteConsumer(w.ctx, w.names.Events(), inOrder))
@@ -190,15 +193,16 @@ func TestDiscardTakesWhatWaitedInOrder(t *testing.T) {
 // a dead letter as long as they bring more.
 func TestDiscardWaitsForWhatWaitsInOrder(t *testing.T) {
 	t.Parallel()
+	const quiet = 2 * time.Second
 	w := startStates(t)
 	out, errs := &demoOutput{}, &demoOutput{}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/seq", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs})
+		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/seq", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs, discardQuiet: quiet})
 	}()
 	events, err := w.js.Stream(w.ctx, w.names.Events())
 	w.must(err)
-	const waiting, step = 4, discardTime * 2 / 5
+	const waiting, step = 4, discardTimes * quiet * 2 / 5
 	for i := range waiting {
 		select {
 		case exit := <-ended:

@@ -42,6 +42,8 @@ func TestLaneList(t *testing.T) {
 	w.must(err)
 	_, err = c.Next() // it is being attempted
 	w.must(err)
+	w.knows(3, w.names.Events(), streams.FanoutOf("urgent"))
+	w.knows(2, w.names.Deliveries(), streams.DeliverOf("urgent"))
 	w.must(w.store.RemoveLane(w.ctx, "urgent"))
 	out, _ = w.run(exitDone, "lane", "list")
 	contains(t, strings.Join(rows(out), "\n"), "urgent draining *.auth.> *.bank.> 4 5")
@@ -65,21 +67,35 @@ endpoints:
 	if stderr != want {
 		t.Errorf("got\n%s\nwant\n%s", stderr, want)
 	}
-	w.member(fleet.Member{ID: "one", Endpoints: 1 << 40, Lanes: []string{"default"}})
+	lives := func() { w.member(fleet.Member{ID: "one", Endpoints: 1 << 40, Lanes: []string{"default"}}) }
+	lives()
 	_, stderr = w.run(exitDone, "endpoint", "apply", "-f", file)
 	contains(t, stderr, "lane bulk: no live replica serves it", "lane urgent: no live replica serves it")
 	if strings.Contains(stderr, "lane default: no") {
 		t.Error(stderr)
 	}
 	w.must(w.store.RemoveLane(w.ctx, "bulk"))
+	lives()
 	out, _ := w.run(exitDone, "lane", "list")
 	contains(t, strings.Join(rows(out), "\n"), "default active", "urgent not served *.auth.> 1 ?", "bulk draining, not served")
+	lives()
 	out, _ = w.run(exitDone, "lane", "list", "--json")
 	contains(t, out, `"state":"not served","filters":["*.auth.>"],"weight":1,"waiting":{"events":null,"deliveries":null}}`)
 
 	w.member(fleet.Member{ID: "two", Endpoints: 1 << 40})
 	out, _ = w.run(exitDone, "lane", "list")
 	contains(t, strings.Join(rows(out), "\n"), "urgent active", "bulk draining (")
+}
+
+// knows waits until a consumer counts n messages: it does a moment after they are
+// stored.
+func (w *world) knows(n int, stream, name string) {
+	w.Helper()
+	w.until("the consumer "+name+" knows of all", func() bool {
+		c, err := w.js.Consumer(w.ctx, stream, name)
+		w.must(err)
+		return int(c.CachedInfo().NumPending)+c.CachedInfo().NumAckPending == n
+	})
 }
 
 func (w *world) consumer(stream, name, filter string) {
