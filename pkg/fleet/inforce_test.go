@@ -18,7 +18,8 @@ func TestInForce(t *testing.T) {
 	a, b, c := w.join("a"), w.join("b"), w.join("c")
 	a.set(9)
 	c.set(10)
-	short, cancel := context.WithTimeout(w.ctx, 1500*time.Millisecond)
+	w.until("a and c have told", func() bool { all := a.Live(); return all[0].Endpoints == 9 && all[2].Endpoints == 10 })
+	short, cancel := context.WithTimeout(w.ctx, 4*time.Second)
 	defer cancel()
 	if behind, err := InForce(short, w.kv, 9); !slices.Equal(behind, []string{"b"}) || err != nil {
 		t.Errorf("with a slow one: %v, %v", behind, err)
@@ -61,8 +62,8 @@ func TestInForceForgetsTheDead(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.join("a"), w.join("b")
 	a.set(9)
-	b.kill()
 	began := time.Now()
+	b.kill()
 	if behind, err := InForce(w.ctx, w.kv, 9); len(behind) > 0 || err != nil {
 		t.Errorf("got %v, %v", behind, err)
 	}

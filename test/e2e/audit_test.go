@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -15,10 +16,13 @@ import (
 // delivered.
 func accounted(t *testing.T, js jetstream.JetStream, n int) {
 	t.Helper()
-	r := auditNow(t, js)
-	if r.Events != n || r.Matched != n || r.Delivered != n || r.Unaccounted != 0 {
-		t.Errorf("of %d events the audit says %+v", n, r)
-	}
+	eventually(t, "all is accounted for", func() error { // the log may be later than the ack
+		r := auditNow(t, js)
+		if r.Events != n || r.Matched != n || r.Delivered != n || r.Unaccounted != 0 {
+			return fmt.Errorf("of %d events the audit says %+v", n, r)
+		}
+		return nil
+	})
 }
 
 func auditNow(t *testing.T, js jetstream.JetStream) audit.Report {

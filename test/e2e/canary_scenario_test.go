@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http/httptest"
@@ -265,10 +266,16 @@ func (r *canaryRun) readStreams(js jetstream.JetStream) {
 // readDisk notes what is in the data directory, but for the master keys.
 func (r *canaryRun) readDisk(dir string) {
 	r.must(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the server runs on, and removes what it made for a moment
+		}
 		if err != nil || d.IsDir() || path == secret.KeyFile(dir) {
 			return err
 		}
 		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		r.record(onDisk, path, string(data))
 		return err
 	}))

@@ -103,8 +103,8 @@ func TestADeletedConsumerIsMadeAgainWhereItWas(t *testing.T) {
 	t.Logf("%d events in the stream, 2 consumers deleted %d times, %d copies", history+n, times, copies)
 	// A replica looks every 2 s how far a consumer has come: what came since is
 	// sent again, and never the history.
-	if most := times * 5 * perSecond; copies > most {
-		t.Errorf("%d copies where at most %d were expected: the history was sent again", copies, most)
+	if copies > history {
+		t.Errorf("%d copies: the history was sent again", copies)
 	}
 }
 
@@ -189,7 +189,7 @@ func TestWhatAttemptsSayWhileTheNATSServerIsAwayIsNotLost(t *testing.T) {
 	server := startNATS(t)
 	r := serve(t, "NATS_URL="+server.url)
 	// Every attempt lasts longer than the time in which the server goes away.
-	s := newSink(t, receiver.Options{Latency: 500 * time.Millisecond, Fail: 0.5, Status: saysNothing})
+	s := newSink(t, receiver.Options{Latency: 3 * time.Second, Fail: 0.5, Status: saysNothing})
 	const endpoints, events = 16, 96
 	w := wide{endpoints, events / endpoints}
 	apply(t, server.url, w.documents(s.url), r)
