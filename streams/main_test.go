@@ -28,6 +28,7 @@ func startServer(t testing.TB, users ...*server.User) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, Users: users,
+		AuthTimeout: testTimeout.Seconds(), // that credentials come late is no test's subject
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +45,7 @@ func connect(t testing.TB, s *server.Server, options ...nats.Option) jetstream.J
 	t.Helper()
 	closed := make(chan struct{})
 	options = append(options,
+		nats.Timeout(testTimeout),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // violations are what some tests are about
 	nc, err := nats.Connect(s.ClientURL(), options...)

@@ -169,7 +169,7 @@ func TestLongBodiesAreCut(t *testing.T) {
 				close(closed)
 			}))
 			c := newTestClient(t, Options{Allow: loopback})
-			res, err := c.Do(post(t, "http://"+addr, "{}", 10*time.Second))
+			res, err := c.Do(post(t, "http://"+addr, "{}", leisure))
 			if err != nil || len(res.Body) != tt.want || res.Truncated != tt.truncated || strings.Trim(string(res.Body), "x") != "" {
 				t.Errorf("%d bytes, truncated %v, err %v; want %d, %v", len(res.Body), res.Truncated, err, tt.want, tt.truncated)
 			}
@@ -197,7 +197,7 @@ func TestNothingIsDecompressed(t *testing.T) {
 	}))
 	defer srv.Close()
 	c := newTestClient(t, Options{Allow: loopback})
-	req := post(t, srv.URL, "{}", 5*time.Second)
+	req := post(t, srv.URL, "{}", leisure)
 	req.Header.Set("Accept-Encoding", "gzip")
 	res, err := c.Do(req)
 	if err != nil || !bytes.Equal(res.Body, bomb.Bytes()) {
@@ -229,8 +229,12 @@ func TestTLSFailures(t *testing.T) {
 		{"too old", strings.TrimPrefix(old.URL, "https://"), TLS, "protocol version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			within := leisure
+			if tt.failure == Timeout {
+				within = hasty
+			}
 			c := newTestClient(t, Options{Allow: loopback})
-			_, err := c.Do(post(t, "https://"+tt.addr, "{}", 300*time.Millisecond))
+			_, err := c.Do(post(t, "https://"+tt.addr, "{}", within))
 			if Classify(err) != tt.failure || !strings.Contains(fmt.Sprint(err), tt.words) {
 				t.Errorf("failure %q (%v), want %q with %q", Classify(err), err, tt.failure, tt.words)
 			}
@@ -259,7 +263,7 @@ func TestCertificatesAreNotQuoted(t *testing.T) {
 		_ = tls.Server(c, config).HandshakeContext(ctx) // the client hangs up
 	})
 	c := newTestClient(t, Options{Allow: loopback})
-	_, err = c.Do(post(t, "https://"+address, "{}", 5*time.Second))
+	_, err = c.Do(post(t, "https://"+address, "{}", leisure))
 	if Classify(err) != TLS || !strings.Contains(fmt.Sprint(cause(err)), "canary") {
 		t.Errorf("failure %q (%v; %v), want %q that quotes the certificate", Classify(err), err, cause(err), TLS)
 	}
@@ -268,13 +272,18 @@ func TestCertificatesAreNotQuoted(t *testing.T) {
 
 // A dial that its request did not wait for ends on its own.
 func TestAbandonedHandshakesEnd(t *testing.T) {
-	ended := make(chan struct{})
+	came, ended := make(chan struct{}), make(chan struct{})
 	addr := serve(t, func(_ context.Context, c net.Conn) {
+		close(came)
 		_, _ = io.Copy(io.Discard, c)
 		close(ended)
 	})
 	c := newTestClient(t, Options{Allow: loopback, DialTimeout: 150 * time.Millisecond})
-	if _, err := c.Do(post(t, "https://"+addr, "{}", 50*time.Millisecond)); Classify(err) != Timeout {
+	c.dialer.net.Timeout = leisure // the handshake alone has little time, for without a connection nothing ends
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	go func() { <-came; cancel(context.DeadlineExceeded) }()
+	if _, err := c.Do(post(t, "https://"+addr, "{}", leisure).WithContext(ctx)); Classify(err) != Timeout {
 		t.Errorf("err = %v, want a timeout", err)
 	}
 	<-ended

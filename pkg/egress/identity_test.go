@@ -106,7 +106,7 @@ func both(a, b string) (x, y []byte) { return []byte(a), []byte(b) }
 
 func doAs(t testing.TB, c *Client, url string, id Identity) (string, error) {
 	t.Helper()
-	res, err := c.DoAs(post(t, url, "{}", 10*time.Second), id)
+	res, err := c.DoAs(post(t, url, "{}", leisure), id)
 	return string(res.Body), err
 }
 
@@ -161,7 +161,7 @@ func TestIdentityHasAuthoritiesOfItsOwn(t *testing.T) {
 	if _, err := doAs(t, c, public.URL, Identity{CA: a.pem}); Classify(err) != TLS || !strings.Contains(err.Error(), "unknown authority") {
 		t.Errorf("a receiver of other authorities: %v", err)
 	}
-	if res, err := c.DoAs(post(t, public.URL, "{}", 5*time.Second), Identity{}); res.Status != 404 {
+	if res, err := c.DoAs(post(t, public.URL, "{}", leisure), Identity{}); res.Status != 404 {
 		t.Errorf("no identity: %d, %v; want what Do does", res.Status, err)
 	}
 }

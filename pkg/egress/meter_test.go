@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // zeros is a connection that always has more to read.
@@ -82,7 +81,7 @@ func TestMeterSparesTheLargestResponses(t *testing.T) {
 	defer srv.Close()
 	c := newTestClient(t, Options{Allow: loopback, RootCAs: roots(srv)})
 	// Sooner, each request would dial for itself.
-	if _, err := c.Do(post(t, srv.URL, "{}", 30*time.Second)); err != nil {
+	if _, err := c.Do(post(t, srv.URL, "{}", leisure)); err != nil {
 		t.Fatal(err)
 	}
 	var dials atomic.Int32
@@ -92,7 +91,7 @@ func TestMeterSparesTheLargestResponses(t *testing.T) {
 		for range 64 {
 			all.Go(func() {
 				for range 4 {
-					res, err := c.Do(post(t, srv.URL+path, "{}", 30*time.Second))
+					res, err := c.Do(post(t, srv.URL+path, "{}", leisure))
 					if err != nil || len(res.Body) != MaxBody || res.Truncated != (path == "/more") {
 						t.Errorf("%s: %d bytes, %v (%v)", path, len(res.Body), err, cause(err))
 					}
@@ -119,7 +118,7 @@ func TestFloodAfterTheResponseEnds(t *testing.T) {
 		}
 	})
 	c := newTestClient(t, Options{Allow: loopback, RootCAs: zooRoots()})
-	if res, err := c.Do(post(t, "https://"+addr, "{}", 10*time.Second)); err != nil || string(res.Body) != "ok" {
+	if res, err := c.Do(post(t, "https://"+addr, "{}", leisure)); err != nil || string(res.Body) != "ok" {
 		t.Fatalf("%q, %v", res.Body, err)
 	}
 	<-ended

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The proxy's own address is judged when it is connected to, like any other; a proxy
@@ -20,7 +19,7 @@ func TestTheProxyIsJudged(t *testing.T) {
 	names := table(map[string][]netip.Addr{"proxy.example.com": {netip.MustParseAddr("127.0.0.1")}})
 	for _, proxy := range []string{address, "proxy.example.com:" + port} {
 		o := Options{Proxy: proxyURL(t, "http://"+proxy), Resolver: resolver(t, names)}
-		_, err := newTestClient(t, o).Do(post(t, "http://crm.example.com/", "{}", 5*time.Second))
+		_, err := newTestClient(t, o).Do(post(t, "http://crm.example.com/", "{}", leisure))
 		if Classify(err) != Connect || len(p.requests()) != 0 || !strings.Contains(err.Error(), "JETHOOK_EGRESS_ALLOW") || strings.Contains(err.Error(), "127.0.0.1") {
 			t.Errorf("%s: %q (%v), asked %d times", proxy, Classify(err), err, len(p.requests()))
 		}

@@ -122,7 +122,7 @@ func TestEveryRowAtTheDial(t *testing.T) {
 			// Only the row's own name is there, so that a name that net/http
 			// maps to another one leads nowhere.
 			c, passed := judgeOnly(t, Options{Resolver: resolver(t, table(map[string][]netip.Addr{host: row.addrs}))})
-			_, err = c.Do(post(t, row.url, "{}", 5*time.Second))
+			_, err = c.Do(post(t, row.url, "{}", leisure))
 			switch {
 			case row.endsAt == "allow" || row.endsAt == "redirect":
 				if !errors.Is(err, errNotContacted) || len(passed()) == 0 {
@@ -158,7 +158,7 @@ func TestRedirectsAreAnswersNotOrders(t *testing.T) {
 			c := newTestClient(t, Options{Allow: loopback})
 			var dials atomic.Int32
 			c.dialer.passed = func(string, string) error { dials.Add(1); return nil }
-			res, err := c.Do(post(t, srv.URL, "{}", 5*time.Second))
+			res, err := c.Do(post(t, srv.URL, "{}", leisure))
 			if err != nil || res.Status != status || res.Header.Get("Location") != target {
 				t.Errorf("%d to %s: status %d, Location %q, err %v", status, target, res.Status, res.Header.Get("Location"), err)
 			}
@@ -185,12 +185,12 @@ func TestRebindingNameIsJudgedOnEachConnect(t *testing.T) {
 		return []netip.Addr{netip.MustParseAddr("93.184.216.34")}
 	})})
 	target := "http://rebind.example.com:" + port + "/"
-	if _, err := c.Do(post(t, target, "{}", 5*time.Second)); !errors.Is(err, errNotContacted) {
+	if _, err := c.Do(post(t, target, "{}", leisure)); !errors.Is(err, errNotContacted) {
 		t.Fatalf("while public: %v", err)
 	}
 	bound.Store(true)
 	c.dialer.passed = nil // from here on it would really connect
-	if _, err := c.Do(post(t, target, "{}", 5*time.Second)); Classify(err) != BlockedAddress {
+	if _, err := c.Do(post(t, target, "{}", leisure)); Classify(err) != BlockedAddress {
 		t.Errorf("after rebinding: %v, want %s", err, BlockedAddress)
 	}
 	if got := passed(); len(got) != 1 || got[0] != "93.184.216.34:"+port || calls.Load() != 0 {
@@ -220,7 +220,7 @@ func TestBlockedOnlyIfEveryAddressIs(t *testing.T) {
 		"mixed.example.com": {netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("93.184.216.34")},
 	}))})
 	c.dialer.passed = func(string, string) error { return io.EOF }
-	_, err := c.Do(post(t, "http://mixed.example.com/", "{}", 5*time.Second))
+	_, err := c.Do(post(t, "http://mixed.example.com/", "{}", leisure))
 	if Classify(err) != Connect {
 		t.Errorf("failure = %q (%v), want %q", Classify(err), err, Connect)
 	}

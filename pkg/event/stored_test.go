@@ -14,7 +14,7 @@ import (
 )
 
 func TestBody(t *testing.T) {
-	const timeout = 20 * time.Second
+	const timeout = 2 * time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
@@ -27,7 +27,7 @@ func TestBody(t *testing.T) {
 		t.Fatal("NATS server is not ready")
 	}
 	closed := make(chan struct{})
-	nc, err := nats.Connect(s.ClientURL(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	nc, err := nats.Connect(s.ClientURL(), nats.Timeout(timeout), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ const testTimeout = 2 * time.Minute
 func startServer(t *testing.T, o server.Options) (s *server.Server, url string) {
 	t.Helper()
 	o.Host, o.NoSigs, o.NoLog = "127.0.0.1", true, true
+	o.AuthTimeout = testTimeout.Seconds() // that credentials come late is no test's subject
 	if o.Port == 0 {
 		o.Port = -1
 	}
@@ -134,12 +135,16 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	free := l.Addr().String()
-	if err := l.Close(); err != nil {
+	defer l.Close() //nolint:errcheck // nothing was written
+	// Nobody listens at the near end of a connection, nor can begin to while it is open.
+	near, err := net.Dial("tcp", l.Addr().String()) //nolint:noctx // returns at once
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, url := range []string{"nats://" + free, "nats://u:canary@" + free, free, "nats://" + free + ",nats://u:canary@" + free} {
-		refused(t, Options{URL: url}, nats.ErrNoServers, "cannot reach NATS at", free, "jethook serve", "NATS_URL")
+	defer near.Close() //nolint:errcheck // nothing was written
+	nobody := near.LocalAddr().String()
+	for _, url := range []string{"nats://" + nobody, "nats://u:canary@" + nobody, nobody, "nats://" + nobody + ",nats://u:canary@" + nobody} {
+		refused(t, Options{URL: url}, nats.ErrNoServers, "cannot reach NATS at", nobody, "jethook serve", "NATS_URL")
 	}
 }
 

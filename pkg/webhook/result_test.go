@@ -117,15 +117,14 @@ func TestFaults(t *testing.T) {
 
 // The same with the real client and receivers that misbehave.
 func TestFaultsForReal(t *testing.T) {
-	refused := func() string {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		return "http://" + l.Addr().String()
-	}()
-	silent, _ := receiveNothing(t)
+	silent, l := receiveNothing(t)
+	// Nobody listens at the near end of a connection, nor can begin to while it is open.
+	near, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = near.Close() }()
+	refused := "http://" + near.LocalAddr().String()
 	fine, _ := receive(t, ok)
 	half, _ := receive(t, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
 	garbage, _ := receive(t, "SSH-2.0-OpenSSH\r\n\r\n")

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -185,19 +186,29 @@ func TestTokenFailures(t *testing.T) {
 		"hangs up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, delivery.FaultClosed, "127.0.0.1 closed the connection before it answered", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAuthority(t, c.answer)
-			timeout := 10 * time.Second
-			if c.fault == delivery.FaultTimeout {
-				timeout = 100 * time.Millisecond
-			}
+			ctx, end := context.WithCancelCause(within(t, time.Minute))
+			defer end(nil)
+			a := newAuthority(t, func(w http.ResponseWriter, r *http.Request) {
+				if c.fault == delivery.FaultTimeout { // the time is over once the server was asked
+					end(context.DeadlineExceeded)
+				}
+				c.answer(w, r)
+			})
 			s := NewSender(newClient(t), "test")
 			ep := newEndpoint(t, receiver, withOAuth2(a.URL+"/token?key="+canaryQuery))
-			r := s.Attempt(within(t, timeout), given(), ep)
+			start := time.Now()
+			r := s.Attempt(ctx, given(), ep)
 			if r.Fault != c.fault || r.Error != "no access token: "+c.want || r.Status != 0 {
 				t.Errorf("%+v\nwant %s: no access token: %s", r, c.fault, c.want)
 			}
+			for _, g := range s.tokens.grants {
+				if g.again.Before(start.Add(minBackoff)) {
+					t.Errorf("to be asked again %v after the attempt began, want %v at least", g.again.Sub(start), minBackoff)
+				}
+				g.again = g.again.Add(time.Hour) // however busy the machine is
+			}
 			// The next attempt fails without asking.
-			if again := s.Attempt(within(t, 10*time.Second), given(), ep); again.Fault != r.Fault || again.Error != r.Error {
+			if again := s.Attempt(within(t, time.Minute), given(), ep); again.Fault != r.Fault || again.Error != r.Error {
 				t.Errorf("then %+v", again)
 			}
 			if n := a.asked.Load(); n != c.asked {
