@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -39,7 +40,14 @@ func TestEndpointTest(t *testing.T) {
 	}
 	stdout, _ = w.run(1, "endpoint", "test", "acme/crm", "--data", `{"longer": "than it takes"}`)
 	contains(t, stdout, "27 bytes", "at most 20", "invalid_request", "would now be: dead")
-	far.Close()
+	// Nobody listens at the near end of a connection, nor can begin to while it is open.
+	conn, err := net.Dial("tcp", far.Listener.Addr().String()) //nolint:noctx // it is taken at once
+	w.must(err)
+	defer func() { _ = conn.Close() }()
+	w.apply("acme/crm", func(d *endpoint.Document) {
+		d.URL = far.URL
+		d.Auth = &endpoint.Auth{OAuth2: &endpoint.OAuth2{TokenURL: "http://" + conn.LocalAddr().String() + "/token", ClientID: "c", ClientSecret: "s"}}
+	})
 	stdout, _ = w.run(1, "endpoint", "test", "acme/crm")
 	contains(t, stdout, "no access token", "refused the connection", "would now be: retry")
 }
