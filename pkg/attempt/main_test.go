@@ -15,6 +15,7 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/event"
+	"jethook/pkg/freeport"
 	"jethook/streams"
 )
 
@@ -43,7 +44,7 @@ func newWorld(t testing.TB) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	w := &world{TB: t, ctx: ctx, opts: server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	url := w.up()
 	t.Cleanup(func() { w.down() })
@@ -72,7 +73,6 @@ func (w *world) up() (url string) {
 	if !s.ReadyForConnections(10 * time.Second) {
 		w.Fatal("the server is not ready")
 	}
-	w.opts.Port = opts.Port
 	return s.ClientURL()
 }
 

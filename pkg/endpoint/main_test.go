@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"jethook/pkg/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,7 +36,7 @@ type testServer struct {
 func startServer(t testing.TB) *testServer {
 	t.Helper()
 	ts := &testServer{t: t, opts: server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	ts.start()
 	t.Cleanup(ts.shutdown)
@@ -53,7 +55,6 @@ func (ts *testServer) start() {
 		ts.t.Fatal("NATS server is not ready")
 	}
 	ts.s = s
-	ts.opts.Port = opts.Port // the same again after a restart
 }
 
 func (ts *testServer) shutdown() {
