@@ -71,7 +71,7 @@ func (ts *testServer) restart() {
 func (ts *testServer) connect(options ...nats.Option) jetstream.JetStream {
 	ts.t.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(ts.s.ClientURL(), append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
+	nc, err := nats.Connect(ts.s.ClientURL(), append([]nats.Option{nats.Timeout(testTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.ClosedHandler(func(*nats.Conn) { close(closed) })}, options...)...)
 	if err != nil {
 		ts.t.Fatal(err)
