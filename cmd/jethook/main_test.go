@@ -44,7 +44,7 @@ func startWorld(t *testing.T) *world {
 		}
 	})
 	w.url = s.URL()
-	nc, err := nats.Connect(w.url)
+	nc, err := nats.Connect(w.url, nats.Timeout(2*time.Minute))
 	w.must(err)
 	t.Cleanup(nc.Close)
 	w.js, err = jetstream.New(nc)

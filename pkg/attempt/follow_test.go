@@ -17,7 +17,7 @@ func TestFollow(t *testing.T) {
 	w := newWorld(t)
 	log, _ := w.writer(All)
 	log.Attempt(attempted(1, "crm", 200, time.Now()))
-	log.Flush(w.ctx)
+	w.flush(log)
 	seen := make(chan Record, 10)
 	follow := func(ctx context.Context, f Filter) error {
 		return w.store.Follow(ctx, f, func(r Record) error {
@@ -26,7 +26,7 @@ func TestFollow(t *testing.T) {
 				return errEnough
 			}
 			return nil
-		}, nil)
+		}, func(error) {})
 	}
 	ended := make(chan error)
 	go func() { ended <- follow(w.ctx, Filter{Tenant: "acme", Since: time.Now().Add(-time.Hour)}) }()
@@ -74,7 +74,7 @@ func TestFollowOutlivesTheServer(t *testing.T) {
 	next := func(i int) {
 		t.Helper()
 		log.Attempt(attempted(i, "crm", 200, time.Now()))
-		log.Flush(w.ctx)
+		w.flush(log)
 		select {
 		case r := <-seen:
 			if r.EventSeq != uint64(i) {

@@ -15,10 +15,13 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/event"
+	"jethook/pkg/freeport"
 	"jethook/streams"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testTimeout = 2 * time.Minute
 
 // world is a NATS server with the topology, a writer that runs, and a store.
 type world struct {
@@ -40,15 +43,15 @@ func (c *counter) AttemptsLost(n int)   { c.lost.Add(int64(n)) }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	w := &world{TB: t, ctx: ctx, opts: server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	url := w.up()
 	t.Cleanup(func() { w.down() })
 	var err error
-	w.nc, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
+	w.nc, err = nats.Connect(url, nats.Timeout(testTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
 	w.must(err)
 	t.Cleanup(w.nc.Close)
 	w.js, err = jetstream.New(w.nc)
@@ -69,10 +72,9 @@ func (w *world) up() (url string) {
 	w.must(err)
 	s.Start()
 	w.down = func() { s.Shutdown(); s.WaitForShutdown() }
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		w.Fatal("the server is not ready")
 	}
-	w.opts.Port = opts.Port
 	return s.ClientURL()
 }
 
@@ -100,6 +102,21 @@ func (w *world) writer(level Level) (*Writer, func()) {
 	end := func() { stop(); <-ended }
 	w.Cleanup(end)
 	return log, end
+}
+
+// flush returns when all that a writer keeps is stored and counted, or lost. Flush
+// does so as well, unless that takes longer than its patience.
+func (w *world) flush(log *Writer) {
+	w.Helper()
+	idle := func() bool {
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		return log.next.lines == 0 && log.spare != nil
+	}
+	for log.Flush(w.ctx); !idle(); log.Flush(w.ctx) {
+		w.must(w.ctx.Err())
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (w *world) records(f Filter) (all []Record) {

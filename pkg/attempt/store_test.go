@@ -24,7 +24,7 @@ func TestFilter(t *testing.T) {
 	} {
 		log.Attempt(m)
 	}
-	log.Flush(w.ctx)
+	w.flush(log)
 	for name, c := range map[string]struct {
 		filter Filter
 		want   []uint64
@@ -66,7 +66,7 @@ func TestEvent(t *testing.T) {
 		log.Attempt(m)
 		log.Dead(m.Delivery, delivery.AttemptsExhausted)
 	}
-	log.Flush(w.ctx)
+	w.flush(log)
 	var got []Entry
 	for e, err := range w.store.Event(w.ctx, "evt-77", time.Time{}) {
 		w.must(err)
@@ -85,7 +85,7 @@ func TestUnreadableLines(t *testing.T) {
 	w := newWorld(t)
 	log, _ := w.writer(All)
 	log.Attempt(attempted(1, "crm", 200, time.Now()))
-	log.Flush(w.ctx)
+	w.flush(log)
 	part := w.names.Ledger(strconv.Itoa(Part("evt-1")))
 	for subject, lines := range map[string]string{
 		w.names.Attempt("acme", "crm"): "{\"event_id\":\n\xff\x00\n" + string(appendRecord(nil, attempted(2, "crm", 200, time.Now()), "")),
@@ -95,7 +95,7 @@ func TestUnreadableLines(t *testing.T) {
 		w.must(err)
 	}
 	log.Attempt(attempted(3, "crm", 200, time.Now()))
-	log.Flush(w.ctx)
+	w.flush(log)
 	for range 2 {
 		if n := len(w.records(Filter{})); n != 3 {
 			t.Errorf("%d records, want 3", n)
@@ -113,7 +113,7 @@ func TestUnreadableLines(t *testing.T) {
 		t.Errorf("the ledger has lines of %v; %d cannot be read", of, w.store.Unreadable())
 	}
 	n := 0
-	w.must(w.store.Follow(w.ctx, Filter{Since: time.Now().Add(-time.Hour), Limit: 3}, func(Record) error { n++; return nil }, nil))
+	w.must(w.store.Follow(w.ctx, Filter{Since: time.Now().Add(-time.Hour), Limit: 3}, func(Record) error { n++; return nil }, func(error) {}))
 	if n != 3 || w.store.Unreadable() != 4 {
 		t.Errorf("%d records are followed; %d lines cannot be read", n, w.store.Unreadable())
 	}

@@ -26,6 +26,7 @@ import (
 func TestAfterIsAfter(t *testing.T) {
 	w := newWorld(t)
 	log, _ := w.writer(All)
+	since := time.Now()
 	const n, each = 8, 200
 	var all sync.WaitGroup
 	for g := range n {
@@ -36,32 +37,62 @@ func TestAfterIsAfter(t *testing.T) {
 			done := make(chan struct{})
 			log.After(func() { close(done) })
 			<-done
-			if got := len(w.records(Filter{Tenant: "acme", Endpoint: fmt.Sprintf("e%d", g)})); got != each {
+			early := time.Since(since) >= patience // it may have called before all was stored
+			if got := len(w.records(Filter{Tenant: "acme", Endpoint: fmt.Sprintf("e%d", g)})); got != each && !early {
 				t.Errorf("%d records are stored, want %d", got, each)
 			}
 		})
 	}
 	all.Wait()
-	if got := len(w.ledger()); got != n*each {
-		t.Errorf("%d lines in the ledger, want %d", got, n*each)
+	w.flush(log)
+	if records, lines := len(w.records(Filter{})), len(w.ledger()); records != n*each || lines != n*each {
+		t.Errorf("%d records and %d lines in the ledger, want %d of each", records, lines, n*each)
 	}
 	if logged, lost := w.count.logged.Load(), w.count.lost.Load(); logged != 2*n*each || lost != 0 {
 		t.Errorf("%d counted as stored and %d as lost", logged, lost)
 	}
 }
 
+// Flush returns when what was kept is stored, and does not gather more before.
+func TestFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = time.Second
+		var count counter
+		log := NewWriter(Options{Counter: &count})
+		log.send = func(context.Context, []message) (int, error) { time.Sleep(takes); return 0, nil }
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); log.Run(ctx) }()
+		log.Attempt(attempted(1, "crm", 200, time.Now()))
+		since := time.Now()
+		log.Flush(ctx)
+		if took := time.Since(since); took != takes {
+			t.Errorf("it returned after %s, want %s", took, takes)
+		}
+		stop()
+		<-ended
+	})
+}
+
 // What is kept when a replica stops is stored.
 func TestStopStoresTheRest(t *testing.T) {
 	w := newWorld(t)
-	log, stop := w.writer(All)
-	var called atomic.Bool
-	log.Attempt(attempted(1, "crm", 200, time.Now()))
-	log.After(func() { called.Store(true) })
-	stop()
-	if !called.Load() || len(w.records(Filter{})) != 1 {
-		t.Errorf("called: %t, %d records", called.Load(), len(w.records(Filter{})))
+	// A stop has no time for more than tryFor: one that took longer tells nothing.
+	for i, took := 1, tryFor; took >= tryFor; i++ {
+		w.must(w.ctx.Err())
+		log, stop := w.writer(All)
+		var called atomic.Bool
+		log.Attempt(attempted(i, "crm", 200, time.Now()))
+		log.After(func() { called.Store(true) })
+		since := time.Now()
+		stop()
+		took = time.Since(since)
+		stored := len(w.records(Filter{EventID: fmt.Sprintf("evt-%d", i)}))
+		if !called.Load() || took < tryFor && stored != 1 {
+			t.Errorf("called: %t, %d records", called.Load(), stored)
+		}
+		log.Flush(w.ctx) // returns, although nobody stores any more
 	}
-	log.Flush(w.ctx) // returns, although nobody stores any more
 }
 
 func TestLevels(t *testing.T) {
@@ -75,7 +106,7 @@ func TestLevels(t *testing.T) {
 		log.Attempt(attempted(1, "crm", 503, time.Now()))
 		log.Attempt(attempted(1, "crm", 200, time.Now()))
 		log.Dead(attempted(1, "crm", 503, time.Now()).Delivery, delivery.Expired)
-		log.Flush(w.ctx)
+		w.flush(log)
 		if r, l := len(w.records(Filter{})), len(w.ledger()); r != c.records || l != c.ledger {
 			t.Errorf("level %s: %d records and %d lines, want %d and %d", c.level, r, l, c.records, c.ledger)
 		}
@@ -103,7 +134,7 @@ func TestLargeBatchesAreDivided(t *testing.T) {
 	for range n {
 		log.Attempt(m)
 	}
-	log.Flush(w.ctx)
+	w.flush(log)
 	if got := len(w.records(Filter{})); got != n {
 		t.Errorf("%d records, want %d", got, n)
 	}
@@ -112,7 +143,7 @@ func TestLargeBatchesAreDivided(t *testing.T) {
 		names[i] = fmt.Sprintf("%063d", i)
 	}
 	log.Matched(&m.Delivery.Event, names, []string{"o"})
-	log.Flush(w.ctx)
+	w.flush(log)
 	var matched, ordered int
 	for _, e := range w.ledger() {
 		matched += len(e.Matched)
@@ -136,7 +167,7 @@ func TestWithoutBatches(t *testing.T) {
 	for i := range 20 {
 		log.Attempt(attempted(i, fmt.Sprintf("e%d", i), 200, time.Now()))
 	}
-	log.Flush(w.ctx)
+	w.flush(log)
 	if got := len(w.records(Filter{})); got != 20 || w.count.lost.Load() != 0 {
 		t.Errorf("%d records, %d lost", got, w.count.lost.Load())
 	}
@@ -195,7 +226,7 @@ func TestDeliveriesGoOnWithoutTheLog(t *testing.T) {
 		}
 	}
 	log.Attempt(attempted(2, "crm", 200, time.Now()))
-	log.Flush(w.ctx)
+	w.flush(log)
 	if len(w.records(Filter{EventID: "evt-2"})) != 1 {
 		t.Error("the log is not stored again")
 	}
@@ -297,12 +328,13 @@ func TestStreamThatCannotBeMadeAgain(t *testing.T) {
 	w.must(w.js.DeleteStream(w.ctx, w.names.Attempts()))
 	var said bytes.Buffer
 	asked := 0
+	ctx, stop := context.WithCancel(w.ctx)
+	defer stop()
 	log := NewWriter(Options{JetStream: w.js, Names: w.names, Counter: &w.count, Logger: zerolog.New(&said), Restore: func(context.Context) error {
 		asked++
+		time.AfterFunc(3*tryAgain, stop) // and it tries meanwhile
 		return errNever
 	}})
-	ctx, stop := context.WithTimeout(w.ctx, 3*tryAgain)
-	defer stop()
 	if _, err := log.publish(ctx, []message{{w.names.Attempt("acme", "crm"), []byte("{}\n")}}); err == nil || asked != 1 ||
 		!strings.Contains(said.String(), "streams apply") || !strings.Contains(said.String(), errNever.Error()) {
 		t.Errorf("%v, asked %d times: %s", err, asked, said.String())
@@ -329,7 +361,7 @@ func TestMessagesAreAsSmallAsNATSWantsThem(t *testing.T) {
 				w.down()
 				w.opts.MaxPayload = c.payload
 				url := w.up()
-				nc, err := nats.Connect(url)
+				nc, err := nats.Connect(url, nats.Timeout(testTimeout))
 				w.must(err)
 				t.Cleanup(nc.Close)
 				w.js, err = jetstream.New(nc)
@@ -349,13 +381,13 @@ func TestMessagesAreAsSmallAsNATSWantsThem(t *testing.T) {
 			for range n {
 				log.Attempt(m)
 			}
-			log.Flush(w.ctx)
+			w.flush(log)
 			if records, lines := len(w.records(Filter{})), len(w.ledger()); records != n || lines != n {
 				t.Errorf("%d records and %d lines of the ledger, want %d of each", records, lines, n)
 			}
 			log.Matched(&m.Delivery.Event, slices.Repeat([]string{strings.Repeat("e", 63)}, 400), nil) // 26 KB
 			log.Attempt(attempted(2, "crm", 200, time.Now()))
-			log.Flush(w.ctx)
+			w.flush(log)
 			lost := int64(0)
 			if c.payload == 16<<10 {
 				lost = 1

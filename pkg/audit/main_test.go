@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+const testTimeout = 2 * time.Minute
+
 // world is a NATS server with the topology. The test plays the replicas: it stores
 // what they would have stored.
 type world struct {
@@ -29,18 +32,46 @@ type world struct {
 	ctx   context.Context
 	js    jetstream.JetStream
 	names streams.Names
-	log   *attempt.Writer
+	log   *logbook
 	*Auditor
 }
 
-type nobody struct{}
+// logbook is a writer of the log that knows how many lines it was given, and how many
+// of them are stored or lost.
+type logbook struct {
+	*attempt.Writer
+	given, done atomic.Int64
+}
 
-func (nobody) AttemptsLogged(int) {}
-func (nobody) AttemptsLost(int)   {}
+func (l *logbook) AttemptsLogged(n int) { l.done.Add(int64(n)) }
+func (l *logbook) AttemptsLost(n int)   { l.done.Add(int64(n)) }
+
+func (l *logbook) Matched(e *event.Event, matched, ordered []string) {
+	l.given.Add(1)
+	l.Writer.Matched(e, matched, ordered)
+}
+
+func (l *logbook) Attempt(m *attempt.Made) {
+	l.given.Add(2) // to the records and to the ledger
+	l.Writer.Attempt(m)
+}
+
+func (l *logbook) Dead(d *delivery.Delivery, reason delivery.Reason) {
+	l.given.Add(1)
+	l.Writer.Dead(d, reason)
+}
+
+// Flush returns when all is stored: the writer's own does not wait for so long where
+// that takes seconds.
+func (l *logbook) Flush(ctx context.Context) {
+	for l.Writer.Flush(ctx); l.done.Load() < l.given.Load() && ctx.Err() == nil; l.Writer.Flush(ctx) {
+		time.Sleep(time.Millisecond)
+	}
+}
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
@@ -49,10 +80,10 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("the server is not ready")
 	}
-	nc, err := nats.Connect(s.ClientURL())
+	nc, err := nats.Connect(s.ClientURL(), nats.Timeout(testTimeout))
 	w.must(err)
 	t.Cleanup(nc.Close)
 	w.js, err = jetstream.New(nc)
@@ -66,12 +97,23 @@ func newWorld(t testing.TB) *world {
 	w.Auditor = New(w.js, w.names)
 	w.settle = func(context.Context) error { return nil }
 	w.skew = 0 // there is one server, and what is published next is no younger
-	w.log = attempt.NewWriter(attempt.Options{JetStream: w.js, Names: w.names, Counter: nobody{}, Logger: zerolog.Nop()})
-	run, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() { defer close(ended); w.log.Run(run) }()
-	t.Cleanup(func() { stop(); <-ended })
+	w.log = w.newLog()
+	w.run(w.log)
 	return w
+}
+
+// newLog returns a log that keeps what it is given, and stores nothing before it runs.
+func (w *world) newLog() *logbook {
+	log := &logbook{}
+	log.Writer = attempt.NewWriter(attempt.Options{JetStream: w.js, Names: w.names, Counter: log, Logger: zerolog.Nop()})
+	return log
+}
+
+func (w *world) run(log *logbook) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); log.Run(ctx) }()
+	w.Cleanup(func() { stop(); <-ended })
 }
 
 func (w *world) must(err error) {

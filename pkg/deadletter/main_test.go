@@ -22,6 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+const testTimeout = 2 * time.Minute
+
 // world is a NATS server with the topology, and the endpoints that exist.
 type world struct {
 	testing.TB
@@ -44,7 +46,7 @@ type setting struct {
 
 func newWorld(t testing.TB, set setting) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(),
@@ -55,7 +57,7 @@ func newWorld(t testing.TB, set setting) *world {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("the server is not ready")
 	}
 	names, err := streams.NewNames("")
@@ -88,7 +90,7 @@ func newWorld(t testing.TB, set setting) *world {
 
 func (w *world) connect(url string) (*nats.Conn, jetstream.JetStream) {
 	w.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, nats.Timeout(testTimeout))
 	if err != nil {
 		w.Fatal(err)
 	}

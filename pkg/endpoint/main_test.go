@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"jethook/pkg/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,7 +36,7 @@ type testServer struct {
 func startServer(t testing.TB) *testServer {
 	t.Helper()
 	ts := &testServer{t: t, opts: server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	ts.start()
 	t.Cleanup(ts.shutdown)
@@ -53,7 +55,6 @@ func (ts *testServer) start() {
 		ts.t.Fatal("NATS server is not ready")
 	}
 	ts.s = s
-	ts.opts.Port = opts.Port // the same again after a restart
 }
 
 func (ts *testServer) shutdown() {
@@ -70,7 +71,7 @@ func (ts *testServer) restart() {
 func (ts *testServer) connect(options ...nats.Option) jetstream.JetStream {
 	ts.t.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(ts.s.ClientURL(), append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
+	nc, err := nats.Connect(ts.s.ClientURL(), append([]nats.Option{nats.Timeout(testTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.ClosedHandler(func(*nats.Conn) { close(closed) })}, options...)...)
 	if err != nil {
 		ts.t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+
+	"jethook/pkg/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,7 +38,7 @@ func newWorld(t testing.TB) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	w := &world{TB: t, ctx: ctx, opts: server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	w.start()
 	t.Cleanup(func() { w.shutdown() })
@@ -63,7 +65,7 @@ func (w *world) start() {
 	if !s.ReadyForConnections(10 * time.Second) {
 		w.Fatal("the server is not ready")
 	}
-	w.server, w.opts.Port = s, opts.Port // the same port again after a restart
+	w.server = s
 }
 
 func (w *world) shutdown() {

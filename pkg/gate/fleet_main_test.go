@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"jethook/pkg/freeport"
 )
 
 const gatesBucket = "webhooks_gates"
@@ -32,7 +34,7 @@ func newBucketWorld(t testing.TB) *bucketWorld {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	w := &bucketWorld{TB: t, ctx: ctx, opts: server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	w.start()
 	t.Cleanup(func() { w.shutdown() })
@@ -57,7 +59,7 @@ func (w *bucketWorld) start() {
 	if !s.ReadyForConnections(10 * time.Second) {
 		w.Fatal("the server is not ready")
 	}
-	w.server, w.opts.Port = s, opts.Port // the same port again after a restart
+	w.server = s
 }
 
 func (w *bucketWorld) shutdown() {

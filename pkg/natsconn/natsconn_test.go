@@ -18,6 +18,8 @@ import (
 	"github.com/nats-io/nkeys"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+
+	"jethook/pkg/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -267,8 +269,8 @@ func TestErrorsThatNATSReportsAreCounted(t *testing.T) {
 // so without a password.
 func TestReconnect(t *testing.T) {
 	log := &lines{wrote: make(chan struct{}, 1)}
-	s, url := startServer(t, server.Options{Username: "u", Password: "canary"})
-	port := s.Addr().(*net.TCPAddr).Port
+	port := freeport.Get(t)
+	s, url := startServer(t, server.Options{Port: port, Username: "u", Password: "canary"})
 	nc, err := Connect(Options{URL: strings.Replace(url, "//", "//u:canary@", 1)}, "jethook test", zerolog.New(log))
 	if err != nil {
 		t.Fatal(err)

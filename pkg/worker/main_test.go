@@ -20,6 +20,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/event"
+	"jethook/pkg/freeport"
 	"jethook/pkg/gate"
 	"jethook/pkg/retry"
 	"jethook/pkg/telemetry"
@@ -66,7 +67,7 @@ func newWorld(t testing.TB, set setting) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	w := &world{TB: t, ctx: ctx, endpoints: &endpoints{}, replicas: alone{}, opts: server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
 	w.sender = &sender{calls: make(chan call, 1<<16), reply: func(context.Context, call) delivery.Result { return delivery.Result{Status: 200} }}
 	w.start()
@@ -109,7 +110,7 @@ func (w *world) start() {
 	if !s.ReadyForConnections(10 * time.Second) {
 		w.Fatal("the server is not ready")
 	}
-	w.server, w.opts.Port = s, opts.Port // the same port again after a restart
+	w.server = s
 }
 
 func (w *world) shutdown() {

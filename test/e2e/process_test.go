@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -14,13 +13,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"jethook/pkg/freeport"
 )
 
 // patience bounds every wait for a fact. It is long because machines are
@@ -313,26 +313,8 @@ func apply(t *testing.T, url, documents string, replicas ...*replica) {
 	}
 }
 
-// lastPort is the one that freePort gave last.
-var lastPort atomic.Int32
-
-func init() { lastPort.Store(10_000 + rand.Int32N(10_000)) }
-
-// freePort returns a port that nobody listens on. It is below those that systems
-// give to connections, one of which may take it before it is used.
+// freePort returns a port that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 1000 {
-		port := strconv.Itoa(int(lastPort.Add(1)))
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
-	}
-	t.Fatal("no port is free")
-	return ""
+	return strconv.Itoa(freeport.Get(t))
 }
