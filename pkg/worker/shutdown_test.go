@@ -127,7 +127,7 @@ func TestStopFlushesNaks(t *testing.T) {
 	w.endpoint("crm")
 	due := time.Now().Add(shortWait - 10*time.Second)
 	const n = 20
-	r := w.run(64, time.Second)
+	r := w.run(64, time.Second, func(worker *Worker) { worker.fetchFor = 20 * time.Millisecond }) // the stop is quicker than the burst
 	for i := range n {
 		w.put(given("crm", fmt.Sprintf("evt_%d", i), delivery.State{Due: due}))
 	}
