@@ -47,10 +47,10 @@ func (w *world) publishFor(n int, tenant string) {
 	}
 }
 
-// spend takes the tokens that a tenant has, and lets what is new stand behind what
+// spend takes the tokens that acme has, and lets what is new stand behind what
 // waits until something does, however late that is.
-func (r *running) spend(tenant string) {
-	b := r.main().tenants.bucket(tenant)
+func (r *running) spend() {
+	b := r.main().tenants.bucket("acme")
 	for b.allow() {
 	}
 	b.mu.Lock()
@@ -176,7 +176,7 @@ func TestATenantsEndpointsTakeTurns(t *testing.T) {
 	r := w.run(8, time.Second, limited(perSecond))
 	w.publishFor(each, "acme")
 	w.until("all is held", func() bool { return w.state(w.names.Deliveries()).Msgs == endpoints*each })
-	r.spend("acme")
+	r.spend()
 	for i := range endpoints {
 		w.endpoint(fmt.Sprintf("ep%d", i))
 	}
@@ -229,7 +229,7 @@ func TestATenantTakesFewFeeds(t *testing.T) {
 	r := w.run(8, time.Second, limited(10))
 	w.publishFor(1, "acme")
 	w.until("all is held", func() bool { return w.state(w.names.Deliveries()).Msgs == endpoints })
-	r.spend("acme")
+	r.spend()
 	for i := range endpoints {
 		w.endpoint(fmt.Sprintf("ep%d", i))
 	}
@@ -270,7 +270,7 @@ func TestAnEventForManyEndpointsIsHeldAtOnce(t *testing.T) {
 		w.endpoint(fmt.Sprintf("ep%d", i))
 	}
 	r := w.run(8, time.Second, limited(10))
-	r.spend("acme")
+	r.spend()
 	w.publish("order.created", "evt_1", "{}")
 	w.until("all is held", w.fannedOut)
 	if s := w.state(w.names.Deliveries()); s.LastSeq != direct+1 {
@@ -372,7 +372,7 @@ func TestTenantWaitsAreCounted(t *testing.T) {
 	w := newWorld(t, setting{})
 	w.endpoint("crm")
 	r := w.run(8, time.Second, limited(50))
-	r.spend("acme")
+	r.spend()
 	w.publishFor(80, "acme")
 	for range 80 {
 		w.next()
