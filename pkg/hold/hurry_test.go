@@ -39,7 +39,7 @@ func TestHurry(t *testing.T) {
 	w.must(err)
 	var got []string
 	for len(got) < n {
-		batch, err := c.Fetch(n-len(got), jetstream.FetchMaxWait(time.Second))
+		batch, err := c.Fetch(n-len(got), jetstream.FetchMaxWait(30*time.Second))
 		w.must(err)
 		for m := range batch.Messages() {
 			d, err := delivery.Decode("acme", "crm", m.Headers(), m.Data())

@@ -114,8 +114,16 @@ func (w *world) hold(d *delivery.Delivery, kind streams.Kind) uint64 {
 	w.Helper()
 	m, err := w.store.Message(d, kind, nats.NewInbox())
 	w.must(err)
-	ack, err := w.js.PublishMsg(w.ctx, m)
-	w.must(err)
+	var ack *jetstream.PubAck
+	w.until("it is held", func() bool { // in a cluster, a machine that stalls changes leaders
+		ctx, cancel := context.WithTimeout(w.ctx, 5*time.Second)
+		defer cancel()
+		var err error
+		if ack, err = w.js.PublishMsg(ctx, m); err != nil {
+			w.Log(err)
+		}
+		return err == nil
+	})
 	return ack.Sequence
 }
 
@@ -156,11 +164,37 @@ func (w *world) feed() *Feed {
 	return f
 }
 
+// fetch returns n deliveries that a feed has to hand out. It waits, because the
+// client gives up what it does not wait for after a second.
 func (w *world) fetch(f *Feed, n int) []jetstream.Msg {
 	w.Helper()
-	got, err := f.Fetch(w.ctx, n, 0)
+	got, err := f.Fetch(w.ctx, n, 30*time.Second)
 	w.must(err)
+	if len(got) != n {
+		w.Fatalf("%d fetched, want %d", len(got), n)
+	}
 	return got
+}
+
+// none fails if a feed has something to hand out.
+func (w *world) none(f *Feed) {
+	w.Helper()
+	more, err := f.Fetch(w.ctx, 100, 0)
+	w.must(err)
+	if len(more) != 0 {
+		w.Fatalf("%v came, want none", w.seqsOf(more))
+	}
+}
+
+// ended waits until a feed ends. It goes on where it stood still for too short,
+// as on a machine that stalls.
+func (w *world) ended(end func(context.Context) (bool, error)) {
+	w.Helper()
+	w.until("the feed ends", func() bool {
+		done, err := end(w.ctx)
+		w.must(err)
+		return done
+	})
 }
 
 // seqsOf returns where messages lie in their stream.

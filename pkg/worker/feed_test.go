@@ -320,6 +320,10 @@ func TestPlacesOfTenants(t *testing.T) {
 		t.Errorf("a seventh of one tenant: %v", err)
 	}
 	f.leave("acme/ep3")
+	if o := f.open["acme/ep3"]; o.close.Sub(o.since) < openFor {
+		t.Errorf("it stays open for %v, want %v", o.close.Sub(o.since), openFor)
+	}
+	f.open["acme/ep3"].close = time.Now().Add(time.Hour) // however long this takes, it was just opened
 	if err := take("acme", "more"); !errors.Is(err, errNoPlace) {
 		t.Errorf("in the place of one that was just opened: %v", err)
 	}

@@ -70,7 +70,7 @@ func TestOrderedRemovedUnseen(t *testing.T) {
 func TestOrderedSwitchedOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
-	w.endpoint("crm", inOrderOf, every(time.Second, 5))
+	w.endpoint("crm", inOrderOf, every(10*time.Second, 5)) // the second attempt comes after the switch
 	w.answer(status(408))
 	c := &crew{}
 	c.set("a", "b") // b never runs here, and knows of nothing

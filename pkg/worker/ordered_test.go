@@ -19,6 +19,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/fleet"
+	"jethook/pkg/retry"
 	"jethook/streams"
 )
 
@@ -245,7 +246,10 @@ func TestOrderedKeepsTheOrder(t *testing.T) {
 func TestOrderedStateOutlivesTheReplica(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
-	w.endpoint("crm", inOrderOf, every(500*time.Millisecond, 10))
+	const wait = 5 * time.Second // after the second attempt, within which the replica is stopped
+	w.endpoint("crm", inOrderOf, func(d *endpoint.Document) {
+		d.Retry = retry.Policy{Schedule: []time.Duration{0, wait, 0}, Jitter: retry.JitterNone}
+	})
 	w.answer(status(408))
 	r := w.run(4, time.Second)
 	w.publish("order.created", "evt_1", "body")
@@ -261,7 +265,7 @@ func TestOrderedStateOutlivesTheReplica(t *testing.T) {
 	}
 	r = w.run(4, time.Second)
 	c := w.expect("evt_1", 3)
-	if h := c.state.History; c.body != "body" || len(h) != 2 || c.at.Before(h[1].At.Add(500*time.Millisecond)) {
+	if h := c.state.History; c.body != "body" || len(h) != 2 || c.at.Before(h[1].At.Add(wait)) {
 		t.Errorf("attempt with %q at %s with the history %+v", c.body, c.at, h)
 	}
 	w.answer(status(200))

@@ -32,16 +32,16 @@ func (w *world) bound(stream string, bytes int64) {
 // the attempt is not made again meanwhile.
 func TestStoreTriesUntilNATSHasIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{ackWait: time.Second})
+	w := newWorld(t, setting{ackWait: keptAckWait})
 	w.endpoint("crm", every(10*time.Millisecond, 2))
 	w.answer(status(503))
 	flaky := &flakyJS{JetStream: w.js}
 	flaky.broken.Store(true)
 	r := w.run(4, time.Second, func(worker *Worker) {
-		worker.js, worker.keepEvery = flaky, 200*time.Millisecond
+		worker.js, worker.keepEvery = flaky, 500*time.Millisecond
 	})
 	w.publish("order.created", "evt_1", "{}")
-	w.until("it was tried a few times", func() bool { return flaky.tries.Load() >= 5 })
+	w.until("it was tried for longer than AckWait", func() bool { return flaky.tries.Load() >= 5 && r.storing.lasted() > keptAckWait+time.Second })
 	if f := w.fanout(); f.NumAckPending != 1 || f.NumRedelivered != 0 {
 		t.Errorf("%d events are not acked and %d came again, want 1 and 0", f.NumAckPending, f.NumRedelivered)
 	}

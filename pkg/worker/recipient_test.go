@@ -82,8 +82,8 @@ func TestMadeAnewIsProbedBehindWhatIsLate(t *testing.T) {
 		h, err := store.Of(w.ctx, "acme", "crm")
 		return err == nil && h.Late > 1
 	})
-	w.answer(status(200))
 	w.anew(every(3*time.Second, 500))
+	w.answer(status(200)) // not before: a probe of the old one must not succeed
 	w.publish("order.created", "evt_new", "body")
 	for _, l := range w.dead(n) {
 		if l.Reason != delivery.EndpointDeleted {

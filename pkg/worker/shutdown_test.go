@@ -123,16 +123,16 @@ func TestStopRepeatsNothingToTheOtherEndpoints(t *testing.T) {
 // Naks that wait for their burst are sent before the end.
 func TestStopFlushesNaks(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{ackWait: time.Second})
+	w := newWorld(t, setting{ackWait: keptAckWait})
 	w.endpoint("crm")
-	due := time.Now().Add(20 * time.Second)
+	due := time.Now().Add(shortWait - 10*time.Second)
 	const n = 20
-	r := w.run(64, time.Second)
+	r := w.run(64, time.Second, func(worker *Worker) { worker.fetchFor = 20 * time.Millisecond }) // the stop is quicker than the burst
 	for i := range n {
 		w.put(given("crm", fmt.Sprintf("evt_%d", i), delivery.State{Due: due}))
 	}
 	w.until("all are being waited for", func() bool {
-		return w.endpoints.asked.Load() == n && r.main().pool.busy() == 0
+		return w.endpoints.asked.Load() >= n && r.main().pool.busy() == 0
 	})
 	r.stop()
 	if d := w.deliver(); d.NumAckPending != n {

@@ -145,7 +145,7 @@ func TestHeldIsTracedOn(t *testing.T) {
 	w := newWorld(t, setting{})
 	paused := func(d *endpoint.Document) { d.Paused = true }
 	w.endpoint("crm", paused)
-	w.endpoint("old", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(time.Second) })
+	w.endpoint("old", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(5 * time.Second) }) // after it was held
 	_, first := w.traced()
 	w.publish("order.created", "evt_1", "{}")
 	w.held(1)
@@ -188,6 +188,7 @@ func TestProbeIsTraced(t *testing.T) {
 	for i := range 5 { // open it
 		w.publish("order.created", "evt_"+strconv.Itoa(i), "{}")
 		w.next()
+		w.until("what came of it is known", func() bool { return r.busy() == 0 })
 	}
 	w.until("the gate is open", func() bool { return r.fleet.Len() == 1 })
 	w.publish("order.created", "probe", "{}")

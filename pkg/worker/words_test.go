@@ -39,6 +39,7 @@ func (l *listener) has() (buried, heard []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	slices.Sort(l.buried)
+	slices.Sort(l.heard)
 	return slices.Clone(l.buried), slices.Clone(l.heard)
 }
 
