@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -143,17 +144,23 @@ func (o *ordered) keepalive(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		now := time.Now()
-		kept := o.inHand()
-		for _, m := range kept {
-			o.w.complain(m.InProgress(), "progress")
-		}
-		if len(kept) == 0 || o.w.js.Conn().FlushTimeout(o.ackWait/4) != nil {
-			continue // without an answer the events are soon given up
-		}
-		for _, m := range kept {
-			m.progress.Store(now.UnixNano())
-		}
+		o.keep()
+	}
+}
+
+// keep tells NATS that the events in hand are, except those that may be with another
+// replica by now: they stay uncertain, and are given up.
+func (o *ordered) keep() {
+	now := time.Now()
+	kept := slices.DeleteFunc(o.inHand(), func(m *message) bool { return !o.certain(m) })
+	for _, m := range kept {
+		o.w.complain(m.InProgress(), "progress")
+	}
+	if len(kept) == 0 || o.w.js.Conn().FlushTimeout(o.ackWait/4) != nil {
+		return // without an answer the events are soon given up
+	}
+	for _, m := range kept {
+		m.progress.Store(now.UnixNano())
 	}
 }
 

@@ -50,6 +50,28 @@ func TestOrderedWaitsWhilePaused(t *testing.T) {
 	w.quiet()
 }
 
+// What may be another replica's is not taken for this one's again, though it is in hand
+// still: after a stall that is longer than AckWait, this comes before it is given up.
+func TestOrderedKeepsNothingThatIsAnothers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", inOrderOf, whilePaused)
+	const ackWait = time.Hour
+	r := w.run(4, time.Second, orderedAckWait(ackWait))
+	w.publish("order.created", "evt_0", "{}")
+	w.inHand(r)
+	m := r.ordered.inHand()[0]
+	since := time.Now().Add(-ackWait / 2)
+	m.progress.Store(since.UnixNano())
+	if r.ordered.keep(); m.progress.Load() == since.UnixNano() {
+		t.Error("what is its own is not kept")
+	}
+	m.progress.Store(time.Now().Add(-ackWait).UnixNano())
+	if r.ordered.keep(); r.ordered.certain(m) {
+		t.Error("what may be another's is kept")
+	}
+}
+
 // A replica that NATS does not hear of gives up what it has in hand before
 // another gets it: it would attempt it behind those that follow.
 func TestOrderedGivesUpWhatIsAnothers(t *testing.T) {
