@@ -1,12 +1,14 @@
 package deadletter
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"jethook/pkg/delivery"
 )
@@ -214,3 +216,90 @@ func TestReadOfAStrangersMessageNamesTheProblem(t *testing.T) {
 		t.Errorf("%+v", o.letter)
 	}
 }
+
+// A client that gives up waiting for a batch says nothing of it, and what was on its
+// way is lost: a part of the batch, or all.
+func TestListIsWholeThoughTheClientGivesUp(t *testing.T) {
+	w := newWorld(t, setting{})
+	w.fill(300, 10, "acme/crm")
+	for _, came := range []int{0, 1, 190, 299} {
+		impatient := &impatientJS{JetStream: w.js, came: came}
+		found := 0
+		for _, err := range NewStore(impatient, w.names).All(w.ctx, Filter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			found++
+		}
+		if found != 300 || !impatient.gaveUp {
+			t.Errorf("listed %d of 300 when it gave up after %d", found, came)
+		}
+	}
+}
+
+// What is removed while it is listed does not come, and is no reason to fail.
+func TestListWhileTheRestIsRemoved(t *testing.T) {
+	w := newWorld(t, setting{})
+	w.fill(2*scanBatch, 10, "acme/crm")
+	found := 0
+	for _, err := range w.store.All(w.ctx, Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found++; found == scanBatch {
+			s, err := w.js.Stream(w.ctx, w.names.DeadLetters())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Purge(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if found != scanBatch {
+		t.Errorf("listed %d, want the first batch", found)
+	}
+}
+
+// impatientJS gives up its first batch after some messages.
+type impatientJS struct {
+	jetstream.JetStream
+
+	came   int
+	gaveUp bool
+}
+
+func (js *impatientJS) CreateConsumer(ctx context.Context, stream string, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	consumer, err := js.JetStream.CreateConsumer(ctx, stream, c)
+	return impatientConsumer{consumer, js}, err
+}
+
+type impatientConsumer struct {
+	jetstream.Consumer
+
+	js *impatientJS
+}
+
+func (c impatientConsumer) FetchNoWait(n int) (jetstream.MessageBatch, error) {
+	batch, err := c.Consumer.FetchNoWait(n)
+	if c.js.gaveUp || err != nil {
+		return batch, err
+	}
+	c.js.gaveUp = true
+	some := make(chan jetstream.Msg, n)
+	for m := range batch.Messages() {
+		if len(some) < c.js.came {
+			some <- m
+		}
+	}
+	close(some)
+	return someMessages{batch, some}, nil
+}
+
+type someMessages struct {
+	jetstream.MessageBatch
+
+	some chan jetstream.Msg
+}
+
+func (b someMessages) Messages() <-chan jetstream.Msg { return b.some }

@@ -70,6 +70,8 @@ func (s *Store) scanFrom(ctx context.Context, f Filter, next *uint64, last uint6
 		// If this fails, the server forgets it by itself.
 		_ = s.js.DeleteConsumer(ctx, s.names.DeadLetters(), consumer.CachedInfo().Name)
 	}()
+	// The client ends a batch without a word when nothing came for a second.
+	pending := consumer.CachedInfo().NumPending
 	for delivered := uint64(0); ; {
 		batch, err := consumer.FetchNoWait(scanBatch)
 		if err != nil {
@@ -87,7 +89,7 @@ func (s *Store) scanFrom(ctx context.Context, f Filter, next *uint64, last uint6
 			if delivered++; meta.Sequence.Consumer != delivered {
 				return true, fmt.Errorf("message %d was lost on the way", delivered)
 			}
-			*next = meta.Sequence.Stream + 1
+			*next, pending = meta.Sequence.Stream+1, meta.NumPending
 			if !yield(stored{m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers(), nil}, nil) {
 				return false, nil
 			}
@@ -99,6 +101,9 @@ func (s *Store) scanFrom(ctx context.Context, f Filter, next *uint64, last uint6
 			return true, context.Cause(ctx)
 		}
 		if delivered == before {
+			if pending > 0 { // or they were removed, and the next consumer knows
+				return true, fmt.Errorf("%d messages did not come", pending)
+			}
 			return false, nil
 		}
 	}
