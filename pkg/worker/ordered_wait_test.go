@@ -391,7 +391,7 @@ func TestOrderedPoison(t *testing.T) {
 	r.stop()
 	w.kill(12)
 	r = w.run(4, time.Second)
-	w.inHand(r)
+	w.noted(r)
 	r.stop()
 	w.kill(12)
 	w.endpoint("crm", inOrderOf)
@@ -407,6 +407,17 @@ func TestOrderedPoison(t *testing.T) {
 		t.Errorf("dead letter of %s, %s", l.EventID, l.Reason)
 	}
 	w.drained()
+}
+
+// noted waits until it is stored that the ordered endpoint's event waits, however often
+// it was handed out.
+func (w *world) noted(r *running) {
+	w.Helper()
+	w.until("it is noted that it waits", func() bool {
+		hand := r.ordered.inHand() // anew, because a replica that was stalled gives it up
+		return len(hand) == 1 && w.states("crm") == 1 &&
+			w.stored(w.names.OrderedState("acme", "crm")).Header.Get(handedHeader) == strconv.FormatUint(hand[0].handed, 10)
+	})
 }
 
 // kill leaves what replicas do that die with the ordered endpoint's event in hand.
@@ -454,11 +465,7 @@ func TestOrderedThatWaitedIsNoPoison(t *testing.T) {
 				w.kill(c.deaths)
 				nc, js := w.connect(w.server.ClientURL())
 				r := w.runOn(js, 4, time.Millisecond, orderedAckWait(3*time.Second))
-				w.until("it is noted that it waits", func() bool {
-					hand := r.ordered.inHand() // anew, because a replica that was stalled gives it up
-					return len(hand) == 1 && w.states("crm") == 1 &&
-						w.stored(w.names.OrderedState("acme", "crm")).Header.Get(handedHeader) == strconv.FormatUint(hand[0].handed, 10)
-				})
+				w.noted(r)
 				nc.Close()
 				r.stop()
 			}
