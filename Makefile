@@ -25,7 +25,7 @@ help: ## list these tasks
 build: ## build bin/jethook, static, with its version inside
 	@$(GOBUILD) -o bin/jethook ./cmd/jethook
 
-test: ## run all tests, the end-to-end ones included (under five minutes)
+test: ## run all tests, the end-to-end ones included (some six minutes)
 	@go test $(TIMEOUT) ./...
 
 # Only the tests of the files that are left out of make test, and the one that
