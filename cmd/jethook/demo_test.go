@@ -82,21 +82,26 @@ func demoDir(t *testing.T) {
 // TestDemo runs the whole demo as in a pipe.
 func TestDemo(t *testing.T) {
 	demoDir(t)
-	out, errs := &demoOutput{}, &demoOutput{}
-	start := time.Now()
-	code := run([]string{"demo"}, &app{Out: out, Err: errs})
-	if strings.Contains(errs.String(), "did not keep what it promises") {
-		// A machine that stands still for a second or two breaks promises of time, and
-		// seldom twice in a row. What is wrong is wrong again.
-		t.Log(errs.String())
-		out, errs, start = &demoOutput{}, &demoOutput{}, time.Now()
+	var out, errs *demoOutput
+	var code int
+	// A machine that stands still for a second or two breaks what is promised of time,
+	// and seldom twice in a row. What is wrong is wrong again.
+	probes := regexp.MustCompile(`(?m)^ +went there but [2-6] probes: \d{1,2} requests in all`)
+	for tries, inTime := 0, false; tries < 2 && !inTime; tries++ {
+		out, errs = &demoOutput{}, &demoOutput{}
+		start := time.Now()
 		code = run([]string{"demo"}, &app{Out: out, Err: errs})
+		took := time.Since(start)
+		inTime = took < 30*time.Second && probes.MatchString(out.String()) && !strings.Contains(errs.String(), "did not keep what it promises")
+		if !inTime {
+			t.Logf("try %d took %s\n%s\n%s", tries+1, took, out.String(), errs.String())
+			if tries == 1 {
+				t.Error("it was late twice")
+			}
+		}
 	}
 	if code != exitDone {
 		t.Fatalf("exit code %d\n%s\n%s", code, out.String(), errs.String())
-	}
-	if took := time.Since(start); took > time.Minute {
-		t.Errorf("took %s", took)
 	}
 	if errs.String() != "" {
 		t.Errorf("on stderr: %s", errs.String())
@@ -122,7 +127,6 @@ func TestDemo(t *testing.T) {
 	for _, pattern := range []string{
 		`(?m)^ +acme/crm +60 of 60 +60 +0$`,
 		`(?m)^ +acme/legacy +0 of 60 +\d{1,2} +60$`,
-		`(?m)^ +went there but \d{1,2} probes: \d{1,2} requests in all`,
 		`(?m)^ +probe +\S+ +\S+ +502 Bad Gateway$`,
 		`acme/legacy 0 delivered, \d+ held`,
 		`found (\d+) of \d+ signatures valid`,

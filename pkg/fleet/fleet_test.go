@@ -70,16 +70,21 @@ func TestAKilledReplicaIsNoticed(t *testing.T) {
 	w := newWorld(t)
 	a, b, c := w.join("a"), w.join("b"), w.join("c")
 	w.allCount(3, a, b, c)
-	began := time.Now()
-	c.kill()
-	w.allCount(2, a, b)
-	took := time.Since(began)
-	t.Logf("noticed after %s", took)
-	if took > time.Minute || took < 2*time.Second {
-		t.Errorf("noticed after %s", took)
+	for tries := 1; ; tries++ {
+		began := time.Now()
+		c.kill()
+		w.allCount(2, a, b)
+		took := time.Since(began)
+		t.Logf("noticed after %s", took)
+		c = w.join("c")
+		w.allCount(3, a, b, c)
+		if took < 2*time.Second || took > 5*time.Second && tries == 3 { // a machine may stand still
+			t.Errorf("noticed after %s", took)
+		}
+		if took <= 5*time.Second || tries == 3 {
+			break
+		}
 	}
-	again := w.join("c")
-	w.allCount(3, a, b, again)
 }
 
 func TestNobodyDiesOfAServersRestart(t *testing.T) {

@@ -72,19 +72,29 @@ func TestOneProbesAtATime(t *testing.T) {
 		t.Error("that shows nothing")
 	}
 
-	for i := range endpoints { // also those that a dead replica has the lease of
-		w.must(views[0].Open(w.ctx, fmt.Sprint("acme/endpoint-", i), views[0].opened("at the end")))
-	}
-	took := w.until("all agree", func() bool {
-		for _, v := range views {
-			if v.state() != views[0].state() || v.state() != v.toldState() || v.Len() != endpoints {
-				return false
+	agree := func(open int) time.Duration {
+		return w.until("all agree", func() bool {
+			for _, v := range views {
+				if v.state() != views[0].state() || v.state() != v.toldState() || v.Len() != open {
+					return false
+				}
 			}
+			return true
+		})
+	}
+	var took time.Duration
+	for tries := 0; tries == 0 || tries < 3 && took > time.Second; tries++ { // a machine may stand still
+		for i := range endpoints { // also those that a dead replica has the lease of
+			w.must(views[0].Open(w.ctx, fmt.Sprint("acme/endpoint-", i), views[0].opened("at the end")))
 		}
-		return true
-	})
-	t.Logf("all agreed after %s", took)
-	if took > 5*time.Second {
+		took = agree(endpoints)
+		t.Logf("all agreed after %s", took)
+		for i := range endpoints {
+			w.must(views[0].Close(w.ctx, fmt.Sprint("acme/endpoint-", i)))
+		}
+		agree(0)
+	}
+	if took > time.Second {
 		t.Errorf("it took %s until all agreed", took)
 	}
 }
@@ -138,7 +148,21 @@ func (w *bucketWorld) check(err error) {
 
 func TestADeadProberIsReplaced(t *testing.T) {
 	t.Parallel()
-	const lease = 300 * time.Millisecond
+	const lease, atOnce = 300 * time.Millisecond, 500 * time.Millisecond
+	var took time.Duration
+	for tries := 0; tries == 0 || tries < 3 && took > lease+atOnce; tries++ { // a machine may stand still
+		took = replaced(t, lease)
+		t.Logf("replaced after %s", took)
+	}
+	if took < lease || took > lease+atOnce {
+		t.Errorf("replaced after %s, with a lease of %s", took, lease)
+	}
+}
+
+// replaced returns how long after its claim a prober was replaced that is never heard
+// of again.
+func replaced(t *testing.T, lease time.Duration) time.Duration {
+	t.Helper()
 	w := newBucketWorld(t)
 	a, b := w.join("a", -time.Hour), w.join("b", time.Hour)
 	w.must(a.Open(w.ctx, "acme/crm", a.opened("down")))
@@ -146,7 +170,7 @@ func TestADeadProberIsReplaced(t *testing.T) {
 	if _, got, err := a.Claim(w.ctx, "acme/crm", 0, lease); !got || err != nil {
 		t.Fatalf("got %v, %v", got, err)
 	}
-	a.Stop() // and is never heard of again
+	a.Stop()
 	var ended Lease
 	w.until("b has the lease", func() bool {
 		var got bool
@@ -156,11 +180,8 @@ func TestADeadProberIsReplaced(t *testing.T) {
 		return got
 	})
 	took := time.Since(began)
-	t.Logf("replaced after %s", took)
-	if took < lease || took > lease+5*time.Second {
-		t.Errorf("replaced after %s, with a lease of %s", took, lease)
-	}
 	if ended.Opened.Prober != "b" {
 		t.Errorf("got %+v", ended)
 	}
+	return took
 }

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -25,9 +26,8 @@ func TestFleetOpensProbesAndCloses(t *testing.T) {
 	if o, open := a.Get("acme/crm"); !open || o.Why != first.Why || o.LastStatus != 503 || o.Prober != "" || a.Len() != 1 {
 		t.Errorf("after Open: %v, %+v", open, o)
 	}
-	if took := w.until("b knows", func() bool { return b.isOpen("acme/crm") }); took > 5*time.Second {
-		t.Errorf("it took %s", took)
-	}
+	w.until("b knows", func() bool { return b.isOpen("acme/crm") })
+	w.withinASecond(a, b)
 	w.must(b.Open(w.ctx, "acme/crm", b.opened("something else")))
 	if o, _ := b.Get("acme/crm"); o.Why != first.Why || !o.Since.Equal(first.Since) {
 		t.Errorf("the second Open wrote %+v", o)
@@ -202,12 +202,27 @@ func TestFleetSurvives(t *testing.T) {
 			if took > 10*time.Second {
 				t.Errorf("it took %s", took)
 			}
-			w.must(a.Open(w.ctx, "acme/last", a.opened("down")))
-			if took := w.until("b knows of the next", func() bool { return b.isOpen("acme/last") }); took > 5*time.Second {
-				t.Errorf("it took %s", took)
-			}
+			w.withinASecond(a, b)
 		})
 	}
+}
+
+// withinASecond fails unless b knows within a second that a opened a gate, in one of
+// three tries: a machine may stand still.
+func (w *bucketWorld) withinASecond(a, b *view) {
+	w.Helper()
+	var took time.Duration
+	for i := range 3 {
+		name := fmt.Sprintf("acme/try-%d", i)
+		w.must(a.Open(w.ctx, name, a.opened("down")))
+		took = w.until("the other knows", func() bool { return b.isOpen(name) })
+		w.must(a.Close(w.ctx, name))
+		w.until("the other knows that it is closed", func() bool { return !b.isOpen(name) })
+		if took <= time.Second {
+			return
+		}
+	}
+	w.Errorf("it took %s until the other knew", took)
 }
 
 // A document that changed is a reason for one probe, whichever replica makes it.

@@ -75,8 +75,8 @@ func TestNaksComeInBursts(t *testing.T) {
 }
 
 // With 300 short waits a second going on for ten seconds, a delivery that waits
-// comes back within 500 ms of its time. Naks that are sent as they come starve
-// all of them.
+// comes back within 500 ms of its time, unless the machine stands still. Naks that are
+// sent as they come starve all of them.
 func TestShortWaitsDoNotStarve(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
