@@ -42,6 +42,7 @@ endpoints: [{tenant: acme, id: erp, url: "https://erp.example.com/", events: ["o
 `
 
 func TestEveryChangeTellsOfAReplicaThatDoesNotFollow(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t)
 	file := w.file(oneOfEach)
 	for _, c := range []struct {
@@ -60,7 +61,7 @@ func TestEveryChangeTellsOfAReplicaThatDoesNotFollow(t *testing.T) {
 		w.beats("quick", 1<<40)
 		w.beats("slow", 0)
 		var out, errs bytes.Buffer
-		a := &app{In: strings.NewReader(""), Out: &out, Err: &errs, patience: time.Second}
+		a := &app{In: strings.NewReader(""), Out: &out, Err: &errs, patience: 3 * time.Second}
 		_, stderr := w.runAs(a, exitDone, c.args...)
 		contains(t, out.String(), c.says)
 		contains(t, stderr, "slow", "old documents")
@@ -73,6 +74,7 @@ func TestEveryChangeTellsOfAReplicaThatDoesNotFollow(t *testing.T) {
 // What was stored before a document that is refused is awaited like any change,
 // and without such there is nothing to await.
 func TestAFileThatIsRefusedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	w := startWorld(t)
 	w.run(exitDone, "endpoint", "apply", "-f", w.file(oneOfEach))
 	for _, c := range []struct {
@@ -84,7 +86,7 @@ func TestAFileThatIsRefusedInTheMiddle(t *testing.T) {
 	} {
 		w.beats("slow", 0)
 		var out, errs bytes.Buffer
-		a := &app{In: strings.NewReader(""), Out: &out, Err: &errs, patience: time.Second}
+		a := &app{In: strings.NewReader(""), Out: &out, Err: &errs, patience: 3 * time.Second}
 		_, stderr := w.runAs(a, exitFailed, "endpoint", "apply", "-f", w.file("lanes: ["+c.lanes+"]\n"))
 		contains(t, stderr, "cannot be changed")
 		if strings.Contains(stderr, "slow") != c.waits || strings.Contains(out.String(), "bulk created") != c.waits {

@@ -171,12 +171,12 @@ func TestDemoKeep(t *testing.T) {
 	if url == nil {
 		t.Fatalf("says no URL:\n%s", out.String())
 	}
-	nc, err := nats.Connect(url[1])
+	nc, err := nats.Connect(url[1], nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = nc.PublishMsg(&nats.Msg{Subject: "webhooks.events.acme.order.created", Header: nats.Header{"Nats-Msg-Id": {"evt-kept"}}})
-	if err = errors.Join(err, nc.Flush()); err != nil {
+	if err = errors.Join(err, nc.FlushTimeout(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	wait(got)
@@ -196,7 +196,8 @@ func TestDemoInterrupted(t *testing.T) {
 			defer stop()
 			var out demoOutput
 			reached, ended := out.printed(at), make(chan error, 1)
-			go func() { ended <- (&demoCmd{Events: 2}).Run(ctx, &app{Out: &out, Err: &out}) }()
+			// Enough of them that the story does not end by itself before it is stopped.
+			go func() { ended <- (&demoCmd{Events: 20}).Run(ctx, &app{Out: &out, Err: &out}) }()
 			select {
 			case <-reached:
 				stop()

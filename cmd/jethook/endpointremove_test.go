@@ -119,7 +119,7 @@ func TestDiscardTakesWhatStillComes(t *testing.T) {
 	out, errs := &demoOutput{}, &demoOutput{}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/held", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs, discardQuiet: 5 * time.Second})
+		ended <- run([]string{"--server", w.url, "endpoint", "remove", "acme/held", "--waiting", "discard"}, &app{In: strings.NewReader(""), Out: out, Err: errs, discardQuiet: 10 * time.Second})
 	}()
 	w.until("what waits is discarded", func() bool { return w.count(w.names.Deliveries()) == others })
 	w.held(2, "acme/held", 0) // an attempt that was under way has failed

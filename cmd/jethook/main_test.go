@@ -55,6 +55,13 @@ func startWorld(t *testing.T) *world {
 	w.must(err)
 	_, err = topology.Ensure(ctx, w.js)
 	w.must(err)
+	// A stall of seconds is not to have the server forget what a test says that lives.
+	heartbeats, err := w.js.Stream(ctx, "KV_"+w.names.ReplicasBucket())
+	w.must(err)
+	config := heartbeats.CachedInfo().Config
+	config.MaxAge = 0
+	_, err = w.js.UpdateStream(ctx, config)
+	w.must(err)
 	w.store = endpoint.NewStore(w.bucket(w.names.EndpointsBucket()), endpoint.Events(streams.NewEventLog(w.js, w.names)))
 	w.apply("acme/crm", nil)
 	return w

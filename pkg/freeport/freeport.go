@@ -4,27 +4,47 @@ package freeport
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"testing"
 )
 
-// last is the port that Get gave last. Packages are tested at the same time, and so
-// each begins somewhere else.
-var last atomic.Int32
+// The ports given are below those that systems give to connections, and to listeners
+// that do not say which one they want: one of these may take any of those while its
+// server is away.
+const (
+	lowest = 10_000
+	blocks = 20
+	block  = 500 // ports
+)
 
-func init() { last.Store(10_000 + rand.Int32N(10_000)) }
+// claimed is the block of this process, so that packages that are tested at the same
+// time never give the same port: the first port of it is listened on until the process
+// ends.
+var claimed struct {
+	mu    sync.Mutex
+	first int // 0: none yet
+	given int
+	guard net.Listener
+}
 
-// Get returns a port of 127.0.0.1 that nobody listens on. It is below those that
-// systems give to connections, and to listeners that do not say which one they want:
-// one of these may take any of those while its server is away.
+// Get returns a port of 127.0.0.1 that nobody listens on.
 func Get(t testing.TB) int {
 	t.Helper()
-	for range 1000 {
-		port := int(last.Add(1))
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
+	claimed.mu.Lock()
+	defer claimed.mu.Unlock()
+	if claimed.first == 0 {
+		if err := claim(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range block {
+		port := claimed.first + 1 + claimed.given%(block-1)
+		claimed.given++
+		l, err := listen(port)
 		if err != nil {
 			continue
 		}
@@ -35,4 +55,19 @@ func Get(t testing.TB) int {
 	}
 	t.Fatal("no port is free")
 	return 0
+}
+
+func claim() error {
+	for _, n := range rand.Perm(blocks) {
+		first := lowest + n*block
+		if l, err := listen(first); err == nil {
+			claimed.first, claimed.guard = first, l
+			return nil
+		}
+	}
+	return errors.New("no block of ports is free")
+}
+
+func listen(port int) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
 }

@@ -189,12 +189,14 @@ func (s *natsServer) start() {
 // jetstream connects to a NATS server.
 func connect(t *testing.T, url string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(url, append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)...)
+	nc, err := nats.Connect(url, append([]nats.Option{nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)...)
 	if err != nil {
 		t.Fatalf("connect to %s: %v", url, err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(50_000)) // more than any test publishes at once
+	js, err := jetstream.New(nc,
+		jetstream.WithPublishAsyncMaxPending(50_000), // more than any test publishes at once
+		jetstream.WithDefaultTimeout(patience/4))     // an answer that is lost with its server leaves time for another try
 	if err != nil {
 		t.Fatal(err)
 	}

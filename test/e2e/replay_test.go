@@ -45,7 +45,7 @@ func TestAReplayThatIsKilledGoesOnAndSendsNothingTwice(t *testing.T) {
 	kills := []fact{isStored, isRemoved, isStored, isRemoved, halfAre}
 	for _, fact := range kills {
 		before := moment{inDLQ(t, js), marks(t, js)}
-		p := start(t, append(environment(), "NATS_URL="+server.url), jethookBinary, "replay", "--yes", "--rate", "2000")
+		p := start(t, append(environment(), "NATS_URL="+server.url), jethookBinary, "replay", "--yes", "--rate", "1000")
 		until(t, fact.what, func() bool { return fact.happened(before) }, p)
 		p.kill()
 		t.Logf("killed when %s: of %d dead letters %d are left", fact.what, before.left, inDLQ(t, js))
@@ -68,6 +68,9 @@ func until(t *testing.T, what string, happened func() bool, p *process) {
 	for !happened() {
 		select {
 		case <-p.done:
+			if happened() {
+				return
+			}
 			t.Fatalf("the process ended before %s: %s", what, p.log)
 		default:
 		}

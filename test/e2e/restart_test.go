@@ -86,9 +86,7 @@ func TestADeletedConsumerIsMadeAgainWhereItWas(t *testing.T) {
 	for range times {
 		looked(t, nc, len(replicas))
 		for _, c := range consumers {
-			if err := js.DeleteConsumer(context.Background(), c[0], c[1]); err != nil {
-				t.Fatalf("delete consumer %s: %v", c[1], err)
-			}
+			eventually(t, "there is a consumer "+c[1]+" to delete", func() error { return js.DeleteConsumer(context.Background(), c[0], c[1]) })
 		}
 		now := int(l.acked.Load())
 		eventually(t, "events arrive again", func() error { return s.missing("d", now+perSecond/2) })

@@ -15,6 +15,7 @@ import (
 // users are an operator who may do everything, and a replica's user to whom
 // one thing is denied.
 const users = `authorization {
+  timeout: 120
   users: [
     {user: operator, password: operator}
     {user: replica, password: replica, permissions: {publish: {deny: ["%s"]}}}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -270,6 +269,9 @@ func TestAConsumerPublishesWhereSomebodyListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard, err := s.js.Conn().SubscribeSync("other.heard")
+	if err == nil {
+		err = s.js.Conn().FlushTimeout(patience) // consumers are made over other connections
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,6 +303,7 @@ func consumerStage(t *testing.T) *stage {
 	t.Helper()
 	s := startStage(t, "")
 	s.may(t, "provisioner", "streams", "apply")
+	s.keepHeartbeats(t, 0)
 	for _, subject := range []string{"webhooks.dlq.acme.crm", "webhooks.held.acme.crm.new", "$KV.webhooks_endpoints.acme.crm", "$KV.webhooks_gates.acme.crm", "$KV.webhooks_replicas.x"} {
 		if _, err := s.js.Publish(t.Context(), subject, nil); err != nil {
 			t.Fatal(err)
@@ -316,7 +319,7 @@ func push(t *testing.T, nc *nats.Conn, stream string, c jetstream.ConsumerConfig
 	if stream == "WEBHOOKS_DELIVERIES" { // a work queue: it takes one at a time, and no other way to acknowledge
 		c.AckPolicy = jetstream.AckExplicitPolicy
 		defer func() {
-			if _, err := nc.Request("$JS.API.CONSUMER.DELETE."+stream+"."+c.Name, nil, 10*time.Second); err != nil {
+			if _, err := nc.Request("$JS.API.CONSUMER.DELETE."+stream+"."+c.Name, nil, patience); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -325,7 +328,7 @@ func push(t *testing.T, nc *nats.Conn, stream string, c jetstream.ConsumerConfig
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := nc.Request("$JS.API.CONSUMER.CREATE."+stream+"."+c.Name+"."+c.FilterSubject, request, 10*time.Second)
+	m, err := nc.Request("$JS.API.CONSUMER.CREATE."+stream+"."+c.Name+"."+c.FilterSubject, request, patience)
 	if err != nil {
 		t.Fatalf("%s: %v", c.DeliverSubject, err)
 	}

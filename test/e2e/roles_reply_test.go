@@ -85,7 +85,8 @@ func startAccounts(t *testing.T) *accounts {
 	_, account, _ = strings.Cut(account, "\n")
 	account = strings.Replace(account, "users: []", "users: [{user: acme, password: acme}]", 1)
 	conf := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, `accounts: {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, `authorization: {timeout: 120}
+accounts: {
 JETHOOK: {jetstream: enabled, users: [{user: jethook, password: jethook}], exports: [
 %s]}
 %s}

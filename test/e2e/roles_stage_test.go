@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,7 +42,7 @@ func startStage(t *testing.T, more string) *stage {
 	t.Helper()
 	s := &stage{inbox: map[string]string{}}
 	var conf strings.Builder
-	fmt.Fprintf(&conf, "trace: true\nlogtime: false\nmax_traced_msg_len: 32\nmax_payload: %d\n%s\nauthorization: {users: [\n{user: admin, password: admin}\n", smallPayload, more)
+	fmt.Fprintf(&conf, "trace: true\nlogtime: false\nmax_traced_msg_len: 32\nmax_payload: %d\n%s\nauthorization: {timeout: 120, users: [\n{user: admin, password: admin}\n", smallPayload, more)
 	for user, role := range cast {
 		block, stderr, code := cliWith(t, environment(), "", append([]string{"streams", "permissions"}, role...)...)
 		if code != 0 {
@@ -81,6 +82,22 @@ func (s *stage) may(t *testing.T, user string, args ...string) string {
 		t.Fatalf("%s: jethook %v: exit code %d\n%s%s", user, args, code, stdout, stderr)
 	}
 	return stdout
+}
+
+// keepHeartbeats has the server remember heartbeats for so long, for ever if that is 0,
+// and returns for how long it did: a stall of seconds has it forget what a test wrote.
+func (s *stage) keepHeartbeats(t *testing.T, long time.Duration) (before time.Duration) {
+	t.Helper()
+	stream, err := s.js.Stream(t.Context(), "KV_webhooks_replicas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := stream.CachedInfo().Config
+	before, c.MaxAge = c.MaxAge, long
+	if _, err := s.js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return before
 }
 
 // apply applies documents as the operator.

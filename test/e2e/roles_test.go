@@ -83,6 +83,7 @@ func followersKeepUp(t *testing.T, s *stage) {
 	t.Helper()
 	ctx := t.Context()
 	const entries, size = 60, smallPayload - 1024
+	defer s.keepHeartbeats(t, s.keepHeartbeats(t, 0))
 	for _, bucket := range []string{"webhooks_endpoints", "webhooks_gates", "webhooks_replicas"} {
 		kv, err := s.js.KeyValue(ctx, bucket)
 		if err != nil {

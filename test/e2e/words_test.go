@@ -130,8 +130,8 @@ func startSlack(t *testing.T) (url string, has func(text string) error) {
 	var all []string
 	far := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var said struct{ Text string }
-		if err := json.NewDecoder(r.Body).Decode(&said); err != nil {
-			t.Errorf("to Slack: %v", err)
+		if json.NewDecoder(r.Body).Decode(&said) != nil {
+			return // a sender that is killed at the end of the test; what a test wants it misses
 		}
 		mu.Lock()
 		defer mu.Unlock()
