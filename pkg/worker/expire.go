@@ -18,6 +18,20 @@ import (
 // giveUpBatch is how many deliveries become dead letters at a time.
 const giveUpBatch = 256
 
+// removalTime is how long NATS has to remove a delivery once it counts it as
+// acknowledged: that is not one step, and in a cluster the servers agree on the
+// removal afterwards. So nobody being at a delivery that is there is not enough to say
+// that none of its attempts succeeded.
+const removalTime = time.Second
+
+// quiet is a moment in which no other replica was at anything held for an endpoint,
+// and what this one was at. What was over by then, and is there removalTime later, has
+// not been delivered.
+type quiet struct {
+	at     time.Time
+	inHand map[uint64]bool
+}
+
 // limit is when held deliveries are given up, and why.
 type limit struct {
 	// of says so of one. Nil: the endpoint can have its deliveries.
@@ -89,7 +103,7 @@ func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 	w := k.w
 	ep := k.endpointOf(h)
 	if w.rank(h.name) != 0 {
-		h.late = nil
+		h.late, h.quiet = nil, quiet{}
 		return time.Now().Add(time.Minute) // should the one that is to do it change unnoticed
 	}
 	if ep == nil {
@@ -98,7 +112,7 @@ func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 		}
 	}
 	if w.limitOf(ep).of == nil {
-		h.late = nil // a feed sees to those whose time is over
+		h.late, h.quiet = nil, quiet{} // a feed sees to those whose time is over
 		return whenever()
 	}
 	k.look(&h.giving, false)
@@ -110,6 +124,9 @@ func (k *keeper) giveUp(ctx context.Context, h *holding) (next time.Time) {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
+	}
+	if time.Since(h.quiet.at) >= removalTime {
+		h.quiet = quiet{} // what is over since needs another
 	}
 	if next.IsZero() {
 		return whenever()
@@ -133,7 +150,7 @@ func (k *keeper) giveUpProbe(ctx context.Context, h *holding) (time.Time, error)
 }
 
 func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) (next time.Time, err error) {
-	size, ours := 1, false
+	size, since := 1, quiet{at: time.Now()}
 	for from := uint64(1); ctx.Err() == nil; size = giveUpBatch {
 		// The endpoint may be well again before a million are given up.
 		ep := k.endpointOf(h)
@@ -145,12 +162,12 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) 
 		if err != nil {
 			return time.Time{}, err
 		}
-		over, next := k.splitOver(h, batch, l)
-		if len(over) > 0 && !ours {
-			if elsewhere, err := k.elsewhere(ctx, h); err != nil || elsewhere {
-				return time.Now().Add(time.Second), err
+		over, next := k.splitOver(h, batch, l, since)
+		if len(over) > 0 && size == 1 {
+			if at, err := k.undisturbed(ctx, h); err != nil || !at.IsZero() {
+				return at, err
 			}
-			ours = true // but what was read may have been attempted meanwhile
+			since = h.quiet // what was read may have been delivered: it is read once more
 			continue
 		}
 		if err := k.w.buryHeld(ctx, ep, l, over); err != nil {
@@ -172,16 +189,15 @@ func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) 
 	return time.Time{}, nil
 }
 
-// splitOver returns the first of a batch whose time is over, and when to look
-// at the next.
-func (k *keeper) splitOver(h *holding, batch []hold.Stored, l limit) (over []hold.Stored, next time.Time) {
+// splitOver returns the first of a batch whose time was over in a moment, and when to
+// look at the next.
+func (k *keeper) splitOver(h *holding, batch []hold.Stored, l limit, since quiet) (over []hold.Stored, next time.Time) {
 	inHand := k.inHand(h)
-	now := time.Now()
 	for i := range batch {
-		if inHand[batch[i].Seq] {
-			return batch[:i], now.Add(time.Second) // its attempt decides
+		if seq := batch[i].Seq; inHand[seq] || since.inHand[seq] {
+			return batch[:i], time.Now().Add(time.Second) // its attempt decides
 		}
-		if at, _ := l.of(&batch[i].Delivery); now.Before(at) {
+		if at, _ := l.of(&batch[i].Delivery); since.at.Before(at) {
 			return batch[:i], at
 		}
 	}
@@ -214,8 +230,11 @@ func (k *keeper) giveUpLate(ctx context.Context, h *holding) (time.Time, error) 
 		if time.Now().Before(end) {
 			return end, nil
 		}
-		if elsewhere, err := k.elsewhere(ctx, h); err != nil || elsewhere {
-			return time.Now().Add(time.Second), err
+		if at, err := k.undisturbed(ctx, h); err != nil || !at.IsZero() {
+			return at, err
+		}
+		if h.quiet.inHand[seq] || h.quiet.at.Before(end) {
+			return time.Now().Add(removalTime), nil
 		}
 		if err := k.giveUpOne(ctx, ep, l, seq); err != nil {
 			return time.Time{}, err
@@ -255,6 +274,24 @@ func (k *keeper) inHand(h *holding) map[uint64]bool {
 		inHand[h.probed] = true
 	}
 	return inHand
+}
+
+// undisturbed returns zero once what was over in h.quiet, and not in hand then, can be
+// given up, if it is there still; otherwise when to ask again.
+func (k *keeper) undisturbed(ctx context.Context, h *holding) (time.Time, error) {
+	if elsewhere, err := k.elsewhere(ctx, h); err != nil || elsewhere {
+		h.quiet = quiet{}
+		return time.Now().Add(time.Second), err
+	}
+	// One of long ago says little: endpoints change.
+	if time.Since(h.quiet.at) > 10*removalTime {
+		h.quiet = quiet{inHand: k.inHand(h)}
+		h.quiet.at = time.Now()
+	}
+	if ripe := h.quiet.at.Add(removalTime); time.Now().Before(ripe) {
+		return ripe, nil
+	}
+	return time.Time{}, nil
 }
 
 // elsewhere reports whether another replica may be attempting some of what is held

@@ -43,6 +43,7 @@ type holding struct {
 	ticket           ticket     // with which a feed will go on, when it is due
 	giving           chore      // up what waited too long
 	late             *hold.Late // of the replica that gives up for this endpoint
+	quiet            quiet      // what is over since before it is given up
 	newest           time.Time  // when the latest round began of what this replica held; zero is unknown
 }
 
