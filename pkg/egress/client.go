@@ -121,7 +121,7 @@ func newTransport(d *dialer, o Options, config *tls.Config) *http.Transport {
 			// The windows bound what a receiver can make us hold unread; the
 			// defaults are 4 MiB a stream and 1 GiB a connection.
 			MaxReceiveBufferPerStream:     2 * MaxBody,
-			MaxReceiveBufferPerConnection: spare,
+			MaxReceiveBufferPerConnection: window - (64<<10 - 1), // beyond what HTTP/2 begins with
 			// All requests to a host share one connection: if it died in
 			// silence, each would time out until TCP gives up, minutes later.
 			SendPingTimeout:  15 * time.Second,

@@ -18,9 +18,13 @@ import (
 const allowance = 256 << 10
 
 // spare is what may be read beyond the allowances of the exchanges under way: a
-// handshake, and what was still being sent as an exchange ended, which HTTP/2's
-// window for the connection bounds.
+// handshake, and the bodies that were still being sent as exchanges ended, which
+// HTTP/2's window for the connection bounds, in their frames and TLS records.
 const spare = 512 << 10
+
+// window is HTTP/2's window for the connection. What spare has beyond it holds the
+// handshake, the frames' headers and TLS's, unless the receiver sends tiny frames.
+const window = spare - 64<<10
 
 // maxDials is how many connections one exchange may open. It takes one, and
 // another for each that was closed under it; net/http itself would go on for as

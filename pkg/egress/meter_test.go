@@ -105,6 +105,52 @@ func TestMeterSparesTheLargestResponses(t *testing.T) {
 	}
 }
 
+// What was on its way as exchanges ended does not break the connection, as long as
+// it keeps to the windows.
+func TestMeterSparesWhatWasOnItsWay(t *testing.T) {
+	const exchanges = window/(2*MaxBody) + 1 // whose own windows hold more than the connection's
+	began, ended, outlived := make(chan struct{}), make(chan struct{}), make(chan bool, 1)
+	addr := serve(t, overHTTP2(func(h *h2) {
+		left := h.window.Load()
+		if left != window {
+			t.Errorf("the window is %d, want %d", left, window)
+		}
+		streams := []uint32{h.stream}
+		for began <- struct{}{}; len(streams) < exchanges; began <- struct{}{} {
+			streams = append(streams, <-h.more)
+		}
+		<-ended
+		for _, stream := range streams {
+			rest := min(left, 2*MaxBody)
+			left -= rest
+			for ; rest > 0; rest -= int64(len(kib)) {
+				_ = h.WriteData(stream, false, []byte(kib)[:min(rest, int64(len(kib)))]) // a client that is gone shows below
+			}
+		}
+		h.arrived()
+		select {
+		case <-h.gone:
+			outlived <- false
+		default:
+			outlived <- true
+		}
+	}))
+	c := newTestClient(t, Options{Allow: loopback, RootCAs: zooRoots()})
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range exchanges {
+		req := post(t, "https://"+addr, "{}", leisure).WithContext(ctx)
+		all.Go(func() { _, _ = c.Do(req) })
+		<-began
+	}
+	cancel()
+	all.Wait()
+	close(ended)
+	if !<-outlived {
+		t.Error("the connection is broken")
+	}
+}
+
 // A flood that goes on after the response ends with its connection, without
 // anybody asking.
 func TestFloodAfterTheResponseEnds(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -20,6 +21,7 @@ type h2 struct {
 	stream uint32
 	more   <-chan uint32   // streams after the first
 	gone   <-chan struct{} // closed when the client is gone
+	window atomic.Int64    // all that the client has let the connection carry
 	pong   chan struct{}   // holds one when the client has answered a PING
 	table  bytes.Buffer
 	hpack  *hpack.Encoder
@@ -61,6 +63,7 @@ func overHTTP2(script func(h *h2), settings ...http2.Setting) func(context.Conte
 func newH2(w io.Writer, r io.Reader) *h2 {
 	h := &h2{Framer: http2.NewFramer(w, r), pong: make(chan struct{}, 1)}
 	h.AllowIllegalWrites = true
+	h.window.Store(64<<10 - 1) // what HTTP/2 begins with
 	h.hpack = hpack.NewEncoder(&h.table)
 	return h
 }
@@ -75,6 +78,10 @@ func (h *h2) request() (stream uint32, ok bool) {
 		switch f := f.(type) {
 		case *http2.HeadersFrame:
 			return f.StreamID, true
+		case *http2.WindowUpdateFrame:
+			if f.StreamID == 0 {
+				h.window.Add(int64(f.Increment))
+			}
 		case *http2.PingFrame:
 			if f.IsAck() {
 				select {

@@ -77,7 +77,9 @@ func withCredentials(t testing.TB, d Document, auth string) Document {
 
 var authKinds = []string{"basic", "bearer", "oauth2"}
 
-// canaries are parts of the secrets of withCredentials.
+// canaries are parts of the secrets of withCredentials, long enough for none to be
+// found by chance in what is random, such as a ciphertext.
 func canaries(t testing.TB) []string {
-	return []string{testSecret[6:], testPrivateKey[5:], "CANARY", testIdentity(t, 0).key[100:140]}
+	return []string{testSecret[6:], testPrivateKey[5:], testIdentity(t, 0).key[100:140], "CANARY-PROD", "CANARY-HEADER", "CANARY-HUB",
+		"CANARY-SHOP", "CANARY-SLACK", "CANARY-PASSWORD", "CANARY-BEARER", "CANARY-CLIENT"}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -134,6 +135,21 @@ func TestClosedReceiverTakesNothing(t *testing.T) {
 }
 
 func TestCloseLetsADecidedAnswerGoOut(t *testing.T) {
+	var status int
+	var took time.Duration
+	var err error
+	for tries := 0; tries == 0 || tries < 3 && status != 202 && took >= patience; tries++ { // a machine may stand still for as long as Close waits
+		status, took, err = decidedAnswer(t)
+	}
+	if status != 202 {
+		t.Errorf("status %d (%v) %s after Close was called, want the 202 that was reported", status, err, took)
+	}
+}
+
+// decidedAnswer closes a receiver that has decided on 202 and not yet said so. It
+// returns what the sender gets, and how long after Close was called.
+func decidedAnswer(t *testing.T) (status int, took time.Duration, err error) {
+	t.Helper()
 	reported, answer := make(chan struct{}), make(chan struct{})
 	r := New(Options{Status: 202, OnRequest: func(Request) {
 		close(reported)
@@ -143,28 +159,26 @@ func TestCloseLetsADecidedAnswerGoOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, status := newClient(t), make(chan int, 1)
+	client, answered := newClient(t), make(chan error, 1)
 	go func() {
-		defer close(status)
 		resp, err := client.Do(newPost(t.Context(), url, "evt_1", "{}"))
-		if err != nil {
-			t.Error(err)
-			return
+		if err == nil {
+			resp.Body.Close()
+			status = resp.StatusCode
 		}
-		resp.Body.Close()
-		status <- resp.StatusCode
+		answered <- err
 	}()
 	<-reported
-	closed := make(chan error, 1)
+	closed, began := make(chan error, 1), time.Now()
 	go func() { closed <- r.Close() }()
 	<-r.done // Close is under way
 	close(answer)
-	if got := <-status; got != 202 {
-		t.Errorf("status %d, want the 202 that was reported", got)
-	}
+	err = <-answered
+	took = time.Since(began)
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
+	return status, took, err
 }
 
 func TestCloseCutsOffASenderThatStopsHalfway(t *testing.T) {

@@ -32,7 +32,8 @@ func TestSealAndOpen(t *testing.T) {
 			if !sealed.Sealed() || !form.MatchString(sealed.Reveal()) || sealed.KeyID() != "57fd2b3b" {
 				t.Errorf("has the form %.40s and key id %q", sealed.Reveal(), sealed.KeyID())
 			}
-			if strings.Contains(sealed.Reveal()[len(sealedV1):], tt.text.Reveal()) && tt.text != "" {
+			// A few letters may be there by chance.
+			if strings.Contains(sealed.Reveal()[len(sealedV1):], tt.text.Reveal()) && len(tt.text) > 8 {
 				t.Error("the text shows")
 			}
 			if got, err := ring.Open(sealed, tt.about); err != nil || got != tt.text {

@@ -135,7 +135,7 @@ func TestIdentity(t *testing.T) {
 		"nonsense":           {endpoint.TLS{CA: "nonsense"}, delivery.FaultInvalidRequest, "PEM"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := NewSender(newClient(t), "test").Attempt(within(t, 10*time.Second), given(), newEndpoint(t, url, as(c.tls)))
+			r := NewSender(newClient(t), "test").Attempt(within(t, time.Minute), given(), newEndpoint(t, url, as(c.tls)))
 			// A refusal may be overtaken by its hanging up.
 			if r.Fault != c.want && (c.want != refused || c.text != "" || r.Fault != delivery.FaultClosed) || !strings.Contains(r.Error, c.text) {
 				t.Errorf("%+v, want %q with %q", r, c.want, c.text)
@@ -146,7 +146,7 @@ func TestIdentity(t *testing.T) {
 		})
 	}
 	// Neither does who comes as nobody.
-	if r := NewSender(newClient(t), "test").Attempt(within(t, 10*time.Second), given(), newEndpoint(t, url)); r.Fault != refused {
+	if r := NewSender(newClient(t), "test").Attempt(within(t, time.Minute), given(), newEndpoint(t, url)); r.Fault != refused {
 		t.Errorf("without an identity: %+v", r)
 	}
 }
@@ -183,7 +183,7 @@ func TestTokensNeedNoIdentity(t *testing.T) {
 	cert, key := c.issue(t, "jethook")
 	a := newAuthority(t, func(w http.ResponseWriter, _ *http.Request) { grants(w, "t1") })
 	ep := newEndpoint(t, c.guarded(t), as(endpoint.TLS{Cert: cert, Key: secret.Secret(key), CA: c.pem}), withOAuth2(a.URL))
-	if r := NewSender(newClient(t), "test").Attempt(within(t, 10*time.Second), given(), ep); !strings.HasSuffix(r.Error, "welcome jethook") {
+	if r := NewSender(newClient(t), "test").Attempt(within(t, time.Minute), given(), ep); !strings.HasSuffix(r.Error, "welcome jethook") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -25,7 +25,7 @@ import (
 func attempt(t *testing.T, d *delivery.Delivery, change ...func(*endpoint.Document)) sent {
 	t.Helper()
 	url, got := receive(t, ok)
-	r := NewSender(newClient(t), "1.2.3").Attempt(within(t, 10*time.Second), d, newEndpoint(t, url+"/hooks?x=1", change...))
+	r := NewSender(newClient(t), "1.2.3").Attempt(within(t, time.Minute), d, newEndpoint(t, url+"/hooks?x=1", change...))
 	if r.Status != 200 || r.Fault != delivery.FaultNone || r.Error != "" || r.At.IsZero() || r.Duration <= 0 {
 		t.Fatalf("result %+v, want a 200", r)
 	}

@@ -149,9 +149,12 @@ func TestFaultsForReal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			timeout := 10 * time.Second
-			if c.want == delivery.FaultTimeout {
+			timeout := time.Minute
+			switch c.want {
+			case delivery.FaultTimeout:
 				timeout = 100 * time.Millisecond
+			case delivery.FaultDNS:
+				timeout = 10 * time.Second // where nobody answers for names, it ends so
 			}
 			if c.stop {
 				time.AfterFunc(100*time.Millisecond, func() { cancel(stopping) })

@@ -121,7 +121,7 @@ func TestTokenIsAskedForOnce(t *testing.T) {
 		}
 		return far.Do(r)
 	}), "test")
-	ctx := within(t, 10*time.Second)
+	ctx := within(t, time.Minute)
 	var all sync.WaitGroup
 	for i := range attempts {
 		// Endpoints with the same credentials share a token.
@@ -237,7 +237,7 @@ func TestTokenErrorsDoNotRepeatTheSecret(t *testing.T) {
 			fmt.Fprintf(w, `{"error": %q}`, code)
 		})
 		ep := newEndpoint(t, "https://example.com", withOAuth2(a.URL, func(o *endpoint.OAuth2) { o.ClientSecret = lower }))
-		r := NewSender(newClient(t), "test").Attempt(within(t, 10*time.Second), given(), ep)
+		r := NewSender(newClient(t), "test").Attempt(within(t, time.Minute), given(), ep)
 		if r.Error != "no access token: the authorization server at 127.0.0.1 answered 400"+want {
 			t.Errorf("%s: %s", code, r.Error)
 		}
@@ -268,7 +268,7 @@ func TestTokenFromABlockedAddress(t *testing.T) {
 		{newClient(t), "http://169.254.169.254/token", delivery.FaultBlockedAddress},
 		{https, "http://127.0.0.1:1/token", delivery.FaultInvalidRequest},
 	} {
-		r := NewSender(c.client, "test").Attempt(within(t, 10*time.Second), given(), newEndpoint(t, "https://127.0.0.1:1", withOAuth2(c.tokenURL)))
+		r := NewSender(c.client, "test").Attempt(within(t, time.Minute), given(), newEndpoint(t, "https://127.0.0.1:1", withOAuth2(c.tokenURL)))
 		if r.Fault != c.want || !strings.HasPrefix(r.Error, "no access token: ") {
 			t.Errorf("%s: %+v, want %s", c.tokenURL, r, c.want)
 		}

@@ -32,7 +32,7 @@ func TestTraceOfTheAttempt(t *testing.T) {
 		url, got := receive(t, ok)
 		d := given()
 		d.Event.Fields = []event.Field{{Name: "traceparent", Value: producers}, {Name: "tracestate", Value: "theirs=1"}}
-		ctx := within(t, 10*time.Second)
+		ctx := within(t, time.Minute)
 		if c.change != nil {
 			s := span
 			c.change(&s)
