@@ -216,6 +216,7 @@ func TestUnreadEvents(t *testing.T) {
 	given := w.publish("given")
 	ack, err := w.js.PublishMsg(w.ctx, &nats.Msg{Subject: "webhooks.events.acme.x"})
 	w.must(err)
+	w.learned(ack.Sequence)
 	made, err := w.read(w.ctx, ack.Sequence)
 	w.must(err)
 	for _, e := range []event.Event{given, made} {

@@ -131,11 +131,24 @@ func (w *world) publish(id string) event.Event {
 	m.Data = []byte("{}")
 	ack, err := w.js.PublishMsg(w.ctx, m)
 	w.must(err)
+	w.learned(ack.Sequence)
 	stream, err := w.js.Stream(w.ctx, w.names.Events())
 	w.must(err)
 	raw, err := stream.GetMsg(w.ctx, ack.Sequence)
 	w.must(err)
 	return w.eventOf(streams.Message{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time, Header: raw.Header, Data: raw.Data})
+}
+
+// learned waits until the fanout consumer knows of an event, which it learns of a
+// moment after that is stored: what it does not know of it seems to have had.
+func (w *world) learned(seq uint64) {
+	w.Helper()
+	consumer, err := w.js.Consumer(w.ctx, w.names.Events(), streams.Fanout)
+	w.must(err)
+	for info := consumer.CachedInfo(); info.Delivered.Stream+info.NumPending < seq; {
+		info, err = consumer.Info(w.ctx)
+		w.must(err)
+	}
 }
 
 // ackAll lets the fanout consumer have acked all that there is. The stream says

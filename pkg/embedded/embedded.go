@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -115,7 +116,8 @@ func (s *Server) Stop() error {
 }
 
 // address splits and tries the address, because the server itself would only
-// log that it cannot listen.
+// log that it cannot listen. Where any port will do, the server takes one itself:
+// another process may have that of the try by then.
 func address(o Options) (host string, port int, err error) {
 	listen := o.Listen
 	l, err := net.Listen("tcp", listen) //nolint:noctx // returns at once
@@ -125,7 +127,7 @@ func address(o Options) (host string, port int, err error) {
 		}
 		return "", 0, fmt.Errorf("cannot listen on %s: set JETHOOK_NATS_LISTEN to a host:port of this machine (%w)", listen, err)
 	}
-	host, _, err = net.SplitHostPort(listen)
+	host, named, err := net.SplitHostPort(listen)
 	if err != nil {
 		return "", 0, errors.Join(err, l.Close())
 	}
@@ -133,6 +135,9 @@ func address(o Options) (host string, port int, err error) {
 	port = tried.Port
 	if err := l.Close(); err != nil {
 		return "", 0, fmt.Errorf("try %s: %w", net.JoinHostPort(host, strconv.Itoa(port)), err)
+	}
+	if strings.Trim(named, "0") == "" {
+		port = server.RANDOM_PORT
 	}
 	if !tried.IP.IsLoopback() && !o.Login.complete() {
 		return "", 0, fmt.Errorf("JETHOOK_NATS_LISTEN=%s is open to other machines: set NATS_USER and NATS_PASSWORD, or NATS_TOKEN, which the embedded NATS server then demands of everybody, or listen on 127.0.0.1", listen)

@@ -15,10 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+
+	"jethook/pkg/freeport"
 )
 
 // TestMain lets this test program also play the other process.
@@ -309,6 +312,22 @@ func TestURL(t *testing.T) {
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(s.URL(), "nats://"))
 	if n, convErr := strconv.Atoi(port); err != nil || convErr != nil || host != "127.0.0.1" || n == 0 {
 		t.Errorf("URL() = %q", s.URL())
+	}
+}
+
+// A port that is named is tried; any other is taken by the server, which keeps it.
+func TestAnyPortIsTakenOnce(t *testing.T) {
+	named := freeport.Get(t)
+	for text, want := range map[string]int{"0": server.RANDOM_PORT, "": server.RANDOM_PORT, "00": server.RANDOM_PORT, strconv.Itoa(named): named} {
+		o := options(t.TempDir())
+		o.Listen = "127.0.0.1:" + text
+		if _, port, err := address(o); port != want || err != nil {
+			t.Errorf("%s: port %d, %v, want %d", o.Listen, port, err, want)
+		}
+		s := startServer(t, o)
+		if host := strings.TrimPrefix(s.URL(), "nats://"); host != s.Addr().String() {
+			t.Errorf("%s: it is said to be at %s, and listens on %s", o.Listen, s.URL(), s.Addr())
+		}
 	}
 }
 

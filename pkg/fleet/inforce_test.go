@@ -43,33 +43,40 @@ func TestInForce(t *testing.T) {
 
 	a.set(100)
 	c.set(100)
-	began := time.Now()
+	slow := 0
 	for n := range uint64(10) {
 		b.set(n + 10)
+		began := time.Now()
 		if behind, err := InForce(w.ctx, w.kv, n+10); len(behind) > 0 || err != nil {
 			t.Errorf("got %v, %v", behind, err)
 		}
+		if time.Since(began) > beatEvery/2 {
+			slow++
+		}
 	}
-	took := time.Since(began)
-	t.Logf("ten known after %s", took)
-	if took > 5*beatEvery { // with the heartbeats it would be 10
-		t.Errorf("it took %s", took)
+	if slow > 5 { // with the heartbeats it would be all, and a machine that stands still delays a few
+		t.Errorf("%d of ten were known as late as with a heartbeat", slow)
 	}
 }
 
 func TestInForceForgetsTheDead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	a, b := w.join("a"), w.join("b")
+	a := w.join("a")
 	a.set(9)
-	began := time.Now()
-	b.kill()
-	if behind, err := InForce(w.ctx, w.kv, 9); len(behind) > 0 || err != nil {
-		t.Errorf("got %v, %v", behind, err)
+	var took time.Duration
+	for range 3 { // a machine may stand still
+		b := w.join("b")
+		began := time.Now()
+		b.kill()
+		if behind, err := InForce(w.ctx, w.kv, 9); len(behind) > 0 || err != nil {
+			t.Errorf("got %v, %v", behind, err)
+		}
+		if took = time.Since(began); took >= 2*time.Second && took <= 30*time.Second {
+			return
+		}
 	}
-	if took := time.Since(began); took < 2*time.Second || took > 30*time.Second {
-		t.Errorf("the dead one was forgotten after %s", took)
-	}
+	t.Errorf("the dead one was forgotten after %s", took)
 }
 
 func TestInForceWhereNothingCanBeRead(t *testing.T) {

@@ -20,7 +20,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const testBucket = "webhooks_replicas"
+const (
+	testBucket  = "webhooks_replicas"
+	testTimeout = 2 * time.Minute
+)
 
 // world is a NATS server with the bucket of the replicas.
 type world struct {
@@ -35,7 +38,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	w := &world{TB: t, ctx: ctx, opts: server.Options{
 		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
@@ -62,7 +65,7 @@ func (w *world) start() {
 	s, err := server.NewServer(&opts)
 	w.must(err)
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(testTimeout) {
 		w.Fatal("the server is not ready")
 	}
 	w.server = s
@@ -76,7 +79,7 @@ func (w *world) shutdown() {
 func (w *world) connect() jetstream.JetStream {
 	w.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(w.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
+	nc, err := nats.Connect(w.server.ClientURL(), nats.Timeout(testTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	w.must(err)
 	w.Cleanup(func() { nc.Close(); <-closed })

@@ -16,7 +16,10 @@ import (
 	"jethook/pkg/freeport"
 )
 
-const gatesBucket = "webhooks_gates"
+const (
+	gatesBucket = "webhooks_gates"
+	testTimeout = 2 * time.Minute
+)
 
 // bucketWorld is a NATS server with the bucket of open gates.
 type bucketWorld struct {
@@ -31,7 +34,7 @@ type bucketWorld struct {
 
 func newBucketWorld(t testing.TB) *bucketWorld {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	w := &bucketWorld{TB: t, ctx: ctx, opts: server.Options{
 		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
@@ -56,7 +59,7 @@ func (w *bucketWorld) start() {
 	s, err := server.NewServer(&opts)
 	w.must(err)
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(testTimeout) {
 		w.Fatal("the server is not ready")
 	}
 	w.server = s
@@ -70,7 +73,7 @@ func (w *bucketWorld) shutdown() {
 func (w *bucketWorld) connect() jetstream.JetStream {
 	w.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(w.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
+	nc, err := nats.Connect(w.server.ClientURL(), nats.Timeout(testTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	w.must(err)
 	w.Cleanup(func() { nc.Close(); <-closed })

@@ -1,11 +1,9 @@
 package hold
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"jethook/pkg/freeport"
 	"jethook/streams"
 )
 
@@ -24,15 +23,8 @@ func newCluster(t testing.TB) (*world, []*server.Server) {
 	var routes []*url.URL
 	ports := make([]int, 3)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a free port, asked for once
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+		ports[i] = freeport.Get(t)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[i])})
 	}
 	servers := make([]*server.Server, 3)
 	urls := make([]string, 3)
@@ -50,7 +42,7 @@ func newCluster(t testing.TB) (*world, []*server.Server) {
 		servers[i] = s
 	}
 	for i, s := range servers {
-		if !s.ReadyForConnections(10 * time.Second) {
+		if !s.ReadyForConnections(testTimeout) {
 			t.Fatal("a server is not ready")
 		}
 		urls[i] = s.ClientURL()
@@ -67,7 +59,7 @@ func newCluster(t testing.TB) (*world, []*server.Server) {
 // never answered, and the message comes again.
 func (w *world) tryAck(m jetstream.Msg) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 5*time.Second)
+	ctx, cancel := w.soon()
 	defer cancel()
 	if err := m.DoubleAck(ctx); err != nil {
 		w.Log(err)
@@ -85,13 +77,17 @@ func TestFeedInACluster(t *testing.T) {
 	var f *Feed
 	var got []jetstream.Msg
 	w.until("the first are fetched", func() bool {
+		ctx, cancel := w.soon()
+		defer cancel()
 		var err error
-		if f, err = w.store.Feed(w.ctx, "acme", "crm"); err == nil {
+		if f, err = w.store.Feed(ctx, "acme", "crm"); err == nil {
 			got, err = f.Fetch(w.ctx, 5, 30*time.Second)
 		}
 		if err != nil {
 			t.Log(err)
-			_ = w.js.DeleteConsumer(w.ctx, w.names.Deliveries(), streams.FeedOf("acme", "crm")) // a new one begins with the first
+			ctx, cancel := w.soon() // the first may be over by now
+			defer cancel()
+			_ = w.js.DeleteConsumer(ctx, w.names.Deliveries(), streams.FeedOf("acme", "crm")) // a new one begins with the first
 		}
 		return err == nil
 	})
@@ -104,7 +100,9 @@ func TestFeedInACluster(t *testing.T) {
 	}
 	leader := ""
 	w.until("the feed has a leader", func() bool {
-		info, err := f.consumer.Info(w.ctx)
+		ctx, cancel := w.soon()
+		defer cancel()
+		info, err := f.consumer.Info(ctx)
 		if err == nil && info.Cluster != nil {
 			leader = info.Cluster.Leader
 		}
@@ -136,7 +134,9 @@ func TestFeedInACluster(t *testing.T) {
 		if !slices.IsSorted(fresh) {
 			t.Errorf("%v came in one fetch", fresh)
 		}
-		held, err := w.store.Of(w.ctx, "acme", "crm")
+		ctx, cancel := w.soon()
+		defer cancel()
+		held, err := w.store.Of(ctx, "acme", "crm")
 		return err == nil && held == Waiting{}
 	})
 	t.Logf("going on took %s", time.Since(began))
@@ -147,7 +147,9 @@ func TestFeedInACluster(t *testing.T) {
 	tries := 0
 	w.until("the feed is finished", func() bool {
 		tries++
-		done, err := f.Finish(w.ctx)
+		ctx, cancel := w.soon()
+		defer cancel()
+		done, err := f.Finish(ctx)
 		if err != nil {
 			t.Log(err)
 		}
@@ -157,7 +159,9 @@ func TestFeedInACluster(t *testing.T) {
 	seq := w.hold(given("acme/crm", "a"), streams.HeldNew)
 	began = time.Now()
 	w.until("it opens again", func() bool {
-		f, err := w.store.Feed(w.ctx, "acme", "crm")
+		ctx, cancel := w.soon()
+		defer cancel()
+		f, err := w.store.Feed(ctx, "acme", "crm")
 		if err != nil {
 			t.Log(err)
 			return false

@@ -19,6 +19,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+const testTimeout = 2 * time.Minute
+
 // world is a NATS server with the topology, and a store.
 type world struct {
 	testing.TB
@@ -39,7 +41,7 @@ func newWorld(t testing.TB) *world {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(testTimeout) {
 		t.Fatal("the server is not ready")
 	}
 	return worldAt(t, s.ClientURL(), 1)
@@ -48,7 +50,7 @@ func newWorld(t testing.TB) *world {
 // worldAt makes the topology on a server.
 func worldAt(t testing.TB, url string, replicas int) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	w := &world{TB: t, ctx: ctx}
 	var err error
@@ -57,14 +59,19 @@ func worldAt(t testing.TB, url string, replicas int) *world {
 	w.nc, w.js = w.connect(url)
 	topology, err := streams.NewTopology(streams.Options{Names: w.names, Replicas: replicas})
 	w.must(err)
-	w.until("the topology stands", func() bool { _, err := topology.Ensure(ctx, w.js); return err == nil })
+	w.until("the topology stands", func() bool {
+		ctx, cancel := w.soon()
+		defer cancel()
+		_, err := topology.Ensure(ctx, w.js)
+		return err == nil
+	})
 	w.store = NewStore(w.js, w.names)
 	return w
 }
 
 func (w *world) connect(url string) (*nats.Conn, jetstream.JetStream) {
 	w.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, nats.Timeout(testTimeout))
 	w.must(err)
 	w.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
@@ -77,6 +84,13 @@ func (w *world) must(err error) {
 	if err != nil {
 		w.Fatal(err)
 	}
+}
+
+// soon returns a context for one request: in a cluster, what is asked while a leader
+// changes may never be answered, and is asked again. The client itself bounds a request
+// only where its context has no end.
+func (w *world) soon() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(w.ctx, 5*time.Second)
 }
 
 // until waits for a fact.
@@ -116,7 +130,7 @@ func (w *world) hold(d *delivery.Delivery, kind streams.Kind) uint64 {
 	w.must(err)
 	var ack *jetstream.PubAck
 	w.until("it is held", func() bool { // in a cluster, a machine that stalls changes leaders
-		ctx, cancel := context.WithTimeout(w.ctx, 5*time.Second)
+		ctx, cancel := w.soon()
 		defer cancel()
 		var err error
 		if ack, err = w.js.PublishMsg(ctx, m); err != nil {

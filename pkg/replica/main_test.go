@@ -90,7 +90,9 @@ type started struct {
 
 func start(t *testing.T, o Options) started {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	// The test's context ends before its cleanups, which stop the last replica first:
+	// the server of the others may be in an earlier one.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	running := make(chan Running, 1)
 	o.Started = func(r Running) { running <- r }
 	ended := make(chan error, 1)
@@ -128,7 +130,7 @@ func refused(t *testing.T, o Options) string {
 func dial(t *testing.T, url string) jetstream.JetStream {
 	t.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(url, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	nc, err := nats.Connect(url, nats.Timeout(testTimeout), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"jethook/pkg/attempt"
+	"jethook/pkg/freeport"
 	"jethook/pkg/natsconn"
 	"jethook/pkg/receiver"
 )
@@ -84,6 +87,7 @@ func TestReplica(t *testing.T) {
 	o.EndpointsFile = t.TempDir() + "/endpoints.yaml"
 	write(t, o.EndpointsFile, "endpoints:\n"+document("local", url))
 
+	o.HTTPAddr = fmt.Sprintf("127.0.0.1:%d", freeport.Get(t)) // which nobody else takes when it is free again
 	first := start(t, o)
 	ready(t, first)
 	js := dial(t, first.URL)
@@ -105,7 +109,7 @@ func TestReplica(t *testing.T) {
 	}
 
 	second := o
-	second.NATS, second.EndpointsFile = natsconn.Options{URL: first.URL}, ""
+	second.NATS, second.EndpointsFile, second.HTTPAddr = natsconn.Options{URL: first.URL}, "", "127.0.0.1:0"
 	joined := start(t, second)
 	ready(t, joined)
 	if err := joined.stop(); err != nil {
@@ -220,18 +224,25 @@ func TestGatesAreMadeAgain(t *testing.T) {
 	o, _ := testOptions(t)
 	s := start(t, o)
 	ready(t, s)
-	if err := dial(t, s.URL).DeleteKeyValue(t.Context(), o.Names.GatesBucket()); err != nil {
-		t.Fatal(err)
-	}
+	js := dial(t, s.URL)
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
+	var deleted time.Time
 	for status, body := 0, ""; status != http.StatusServiceUnavailable || !strings.Contains(body, "open gates"); {
+		// It makes the bucket again within a moment, in which the machine may stand still.
+		if time.Since(deleted) > 5*time.Second {
+			err := js.DeleteKeyValue(ctx, o.Names.GatesBucket())
+			if err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
+				t.Fatal(err)
+			}
+			deleted = time.Now()
+		}
 		if status, body = get(t, "http://"+s.HTTP+"/readyz"); ctx.Err() != nil {
 			t.Fatalf("/readyz: %d %s", status, body)
 		}
 	}
 	ready(t, s)
-	if _, err := dial(t, s.URL).KeyValue(t.Context(), o.Names.GatesBucket()); err != nil {
+	if _, err := js.KeyValue(t.Context(), o.Names.GatesBucket()); err != nil {
 		t.Error(err)
 	}
 }
@@ -261,22 +272,23 @@ func TestAttemptLogIsMadeAgain(t *testing.T) {
 	s = start(t, o)
 	js, err = jetstream.New(connected(t, s.URL))
 	must(t, err)
-	n := 0
+	// The ack of the event may come too late for the stop: then it is attempted again.
+	kept, events := map[time.Time]bool{}, map[string]bool{}
 	for r, err := range attempt.NewStore(js, o.Names).Records(t.Context(), attempt.Filter{}) {
 		must(t, err)
-		n++
-		if r.Name() != "acme/crm" {
-			t.Errorf("a record of %s", r.Name())
+		if r.Name() != "acme/crm" || kept[r.At] {
+			t.Errorf("a record of %s, at %s", r.Name(), r.At)
 		}
+		kept[r.At], events[r.EventID] = true, true
 	}
-	if n != 1 {
-		t.Errorf("%d records, want 1", n)
+	if len(events) != 1 {
+		t.Errorf("%d attempts of %d events are kept, want those of one", len(kept), len(events))
 	}
 }
 
 func connected(t *testing.T, url string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, nats.Timeout(testTimeout))
 	must(t, err)
 	t.Cleanup(nc.Close)
 	return nc
