@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -232,7 +231,7 @@ func newProxy(w *world) *proxy {
 	l, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
 	w.must(err)
 	p := &proxy{listener: l}
-	target := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.opts.Port))
+	target := w.server.Addr().String()
 	p.wg.Go(func() {
 		for {
 			in, err := l.Accept()

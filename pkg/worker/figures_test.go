@@ -210,7 +210,7 @@ func TestFiguresOfOrderedEndpoints(t *testing.T) {
 // While NATS is away, what was known stays, and it shows that it is old.
 func TestFiguresWhileNATSIsAway(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{})
+	w := newWorld(t, setting{restarts: true})
 	r := w.run(4, time.Second, often(0))
 	w.told("collected", func() bool { return r.figure(t, "jethook_collected_timestamp_seconds", "") > 0 })
 	w.shutdown()

@@ -174,7 +174,7 @@ func TestDeletedGates(t *testing.T) {
 // The server is stopped and started again under load: nothing is lost.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{})
+	w := newWorld(t, setting{restarts: true})
 	w.endpoint("good")
 	w.endpoint("flaky", every(50*time.Millisecond, 10))
 	const n = 1500
