@@ -149,7 +149,7 @@ func TestEventIsAckedLast(t *testing.T) {
 func TestNoDeliveryWaitsForAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
-	w.endpoint("a-slow")
+	w.endpoint("a-slow", unending)
 	w.endpoint("b")
 	w.endpoint("c")
 	release := make(chan struct{})

@@ -196,6 +196,15 @@ func hang(released <-chan struct{}) func(context.Context, call) delivery.Result 
 }
 
 // next returns the next attempt.
+// over waits until something is over, or the attempt is cut off: a test that fails
+// meanwhile need not wait for it.
+func over(ctx context.Context, done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
 func (w *world) next() call {
 	w.Helper()
 	select {

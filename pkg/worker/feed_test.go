@@ -29,14 +29,15 @@ func (w *world) holdFor(n int, ids []string, change ...func(*endpoint.Document))
 	}
 	store := hold.NewStore(w.js, w.names)
 	for i := range n {
-		for _, id := range ids {
+		futures := make([]jetstream.PubAckFuture, len(ids))
+		for j, id := range ids {
 			d := given(id, fmt.Sprintf("%s_%d", id, i), delivery.State{})
 			m, err := store.Message(&d, streams.HeldNew, nuid.Next())
 			w.must(err)
-			_, err = w.js.PublishMsgAsync(m)
+			futures[j], err = w.js.PublishMsgAsync(m)
 			w.must(err)
 		}
-		<-w.js.PublishAsyncComplete()
+		w.published(futures)
 	}
 }
 

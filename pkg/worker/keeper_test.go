@@ -415,9 +415,7 @@ func TestRateLimit(t *testing.T) {
 func TestASlowEndpointKeepsNoSlots(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
-	w.endpoint("slow", func(d *endpoint.Document) { // whose attempts do not end within the test
-		d.Events, d.Timeout = []string{"slow.event"}, endpoint.Duration(testTimeout)
-	})
+	w.endpoint("slow", forType("slow.event"), unending)
 	w.endpoint("well")
 	w.answer(func(ctx context.Context, c call) delivery.Result {
 		if c.endpoint == "slow" {
@@ -735,12 +733,11 @@ func TestWhatIsInHandIsNotGivenUp(t *testing.T) {
 	w.publishMany("order.created", "evt_", 3)
 	w.held(3)
 	began, release := make(chan struct{}, 10), make(chan struct{})
-	w.answer(func(context.Context, call) delivery.Result {
+	w.answer(func(ctx context.Context, c call) delivery.Result {
 		began <- struct{}{}
-		<-release
-		return delivery.Result{Status: 200}
+		return hang(release)(ctx, c)
 	})
-	w.endpoint("crm")
+	w.endpoint("crm", unending)
 	<-began
 	// Paused again, with their time over, while they are attempted.
 	w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = endpoint.Duration(time.Second) })

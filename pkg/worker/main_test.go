@@ -258,6 +258,12 @@ func (w *world) publishMany(eventType, prefix string, n int) {
 		futures[i], err = w.js.PublishMsgAsync(m)
 		w.must(err)
 	}
+	w.published(futures)
+}
+
+// published waits until NATS has what was published.
+func (w *world) published(futures []jetstream.PubAckFuture) {
+	w.Helper()
 	for _, f := range futures {
 		select {
 		case <-f.Ok():
@@ -270,11 +276,22 @@ func (w *world) publishMany(eventType, prefix string, n int) {
 // put stores a delivery as one that waits, and returns its sequence.
 func (w *world) put(d delivery.Delivery) uint64 {
 	w.Helper()
+	seq, err := w.tryPut(w.ctx, d)
+	w.must(err)
+	return seq
+}
+
+// tryPut is put for other goroutines than the test's.
+func (w *world) tryPut(ctx context.Context, d delivery.Delivery) (uint64, error) {
 	m, err := d.Encode(w.names.Delivery(endpoint.DefaultLane, d.Event.Tenant, d.Endpoint), w.nc.MaxPayload())
-	w.must(err)
-	ack, err := w.js.PublishMsg(w.ctx, m)
-	w.must(err)
-	return ack.Sequence
+	if err != nil {
+		return 0, err
+	}
+	ack, err := w.js.PublishMsg(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
 }
 
 // given returns a delivery of an event to an endpoint of acme's.
@@ -401,6 +418,9 @@ func every(delay time.Duration, attempts int) func(*endpoint.Document) {
 		d.Retry = retry.Policy{Base: delay, Factor: 1, MaxDelay: delay, MaxAttempts: attempts, Jitter: retry.JitterNone}
 	}
 }
+
+// unending lets the attempts at an endpoint take as long as the test.
+func unending(d *endpoint.Document) { d.Timeout = endpoint.Duration(testTimeout) }
 
 // storedAt returns when the server stored an event.
 func (w *world) storedAt(seq uint64) time.Time {

@@ -194,8 +194,8 @@ func TestRemovedDuringAnAttempt(t *testing.T) {
 			w := newWorld(t, setting{})
 			w.endpoint("crm", every(time.Hour, 5), madeNow)
 			answered := make(chan struct{})
-			w.answer(func(context.Context, call) delivery.Result {
-				<-answered
+			w.answer(func(ctx context.Context, _ call) delivery.Result {
+				over(ctx, answered)
 				return delivery.Result{Status: 408}
 			})
 			w.run(4, time.Second)

@@ -114,8 +114,8 @@ func TestDeletedStreamsWhileAllSlotsWait(t *testing.T) {
 			w.endpoint("crm", every(5*time.Millisecond, 2))
 			const slots = 4
 			release := make(chan struct{})
-			w.answer(func(context.Context, call) delivery.Result {
-				<-release
+			w.answer(func(ctx context.Context, _ call) delivery.Result {
+				over(ctx, release)
 				return delivery.Result{Status: c.answer}
 			})
 			w.run(slots, time.Second)

@@ -38,13 +38,7 @@ func (w *world) publishFor(n int, tenant string) {
 		futures[i], err = w.js.PublishMsgAsync(m)
 		w.must(err)
 	}
-	for _, f := range futures {
-		select {
-		case <-f.Ok():
-		case err := <-f.Err():
-			w.Fatal(err)
-		}
-	}
+	w.published(futures)
 }
 
 // spend takes the tokens that acme has, and lets what is new stand behind what
