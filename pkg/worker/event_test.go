@@ -35,7 +35,8 @@ func TestEventReachesExactlyWhatMatches(t *testing.T) {
 	registry := endpoint.NewRegistry(kv, zerolog.Nop())
 	w.must(registry.Start(w.ctx))
 	defer registry.Stop()
-	w.run(8, time.Second, func(worker *Worker) { worker.endpoints = registry })
+	// A slot for each: nothing is stored for the lack of one.
+	w.run(4*direct, time.Second, func(worker *Worker) { worker.endpoints = registry })
 	w.publish("order.created", "evt_1", "{}")
 	w.publish("order.deleted.late", "evt_2", "{}")
 	w.publish("invoice.paid", "evt_3", "{}")
@@ -162,12 +163,14 @@ func TestNoDeliveryWaitsForAnother(t *testing.T) {
 	})
 	w.run(1, time.Second)
 	w.publish("order.created", "evt_1", "{}")
-	if c := w.next(); c.endpoint != "a-slow" {
-		t.Fatalf("the first attempt is at %s", c.endpoint)
+	// Where the other consumer lets go of its slot between two fetches, a-slow has that
+	// one, and the others may be met before it.
+	met := map[string]int{}
+	for met["a-slow"] == 0 {
+		met[w.next().endpoint]++
 	}
 	w.run(8, time.Second)
-	met := map[string]int{}
-	for range 2 {
+	for met["b"]+met["c"] < 2 {
 		met[w.next().endpoint]++
 	}
 	if met["b"] != 1 || met["c"] != 1 {
