@@ -143,6 +143,7 @@ func (e *endpoints) Disable(_ context.Context, name, why string) (bool, error) {
 // call is an attempt that was made.
 type call struct {
 	endpoint, event string
+	made            time.Time // the endpoint
 	number          int
 	at              time.Time
 	body            string
@@ -157,7 +158,7 @@ type sender struct {
 }
 
 func (s *sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint) delivery.Result {
-	c := call{endpoint: ep.ID, event: d.Event.ID, number: d.Number(), at: time.Now(), body: string(d.Event.Body), state: d.State}
+	c := call{endpoint: ep.ID, made: ep.MadeAt, event: d.Event.ID, number: d.Number(), at: time.Now(), body: string(d.Event.Body), state: d.State}
 	s.mu.Lock()
 	reply := s.reply
 	s.mu.Unlock()
@@ -195,7 +196,6 @@ func hang(released <-chan struct{}) func(context.Context, call) delivery.Result 
 	}
 }
 
-// next returns the next attempt.
 // over waits until something is over, or the attempt is cut off: a test that fails
 // meanwhile need not wait for it.
 func over(ctx context.Context, done <-chan struct{}) {
@@ -205,6 +205,7 @@ func over(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
+// next returns the next attempt.
 func (w *world) next() call {
 	w.Helper()
 	select {
