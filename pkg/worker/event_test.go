@@ -35,7 +35,8 @@ func TestEventReachesExactlyWhatMatches(t *testing.T) {
 	registry := endpoint.NewRegistry(kv, zerolog.Nop())
 	w.must(registry.Start(w.ctx))
 	defer registry.Stop()
-	w.run(8, time.Second, func(worker *Worker) { worker.endpoints = registry })
+	// A slot for each: nothing is stored for the lack of one.
+	w.run(4*direct, time.Second, func(worker *Worker) { worker.endpoints = registry })
 	w.publish("order.created", "evt_1", "{}")
 	w.publish("order.deleted.late", "evt_2", "{}")
 	w.publish("invoice.paid", "evt_3", "{}")
@@ -149,7 +150,7 @@ func TestEventIsAckedLast(t *testing.T) {
 func TestNoDeliveryWaitsForAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
-	w.endpoint("a-slow")
+	w.endpoint("a-slow", unending)
 	w.endpoint("b")
 	w.endpoint("c")
 	release := make(chan struct{})
@@ -162,12 +163,14 @@ func TestNoDeliveryWaitsForAnother(t *testing.T) {
 	})
 	w.run(1, time.Second)
 	w.publish("order.created", "evt_1", "{}")
-	if c := w.next(); c.endpoint != "a-slow" {
-		t.Fatalf("the first attempt is at %s", c.endpoint)
+	// Where the other consumer lets go of its slot between two fetches, a-slow has that
+	// one, and the others may be met before it.
+	met := map[string]int{}
+	for met["a-slow"] == 0 {
+		met[w.next().endpoint]++
 	}
 	w.run(8, time.Second)
-	met := map[string]int{}
-	for range 2 {
+	for met["b"]+met["c"] < 2 {
 		met[w.next().endpoint]++
 	}
 	if met["b"] != 1 || met["c"] != 1 {
@@ -370,16 +373,14 @@ func TestUnreadableIsSetAside(t *testing.T) {
 			_, err := w.js.PublishMsg(w.ctx, m)
 			w.must(err)
 			w.run(4, time.Second)
-			w.until("it is acked", func() bool {
+			// The stream gives up a message a moment after the consumer has its ack.
+			w.until("it is acked, and only the one aside is left", func() bool {
 				d := w.deliver()
-				return d.NumPending == 0 && d.NumAckPending == 0 && d.AckFloor.Stream > 0
+				return d.NumPending == 0 && d.NumAckPending == 0 && d.AckFloor.Stream > 0 && w.state(w.names.Deliveries()).Msgs == 1
 			})
 			aside := w.stored(w.names.Unreadable())
 			if string(aside.Data) != string(m.Data) || aside.Header.Get(delivery.Header) != m.Header.Get(delivery.Header) {
 				t.Errorf("set aside %q %v, want it as it came", aside.Data, aside.Header)
-			}
-			if n := w.state(w.names.Deliveries()).Msgs; n != 1 {
-				t.Errorf("%d messages are left, want the one aside", n)
 			}
 			w.quiet()
 		})

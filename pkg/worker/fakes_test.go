@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,6 +143,7 @@ func (e *endpoints) Disable(_ context.Context, name, why string) (bool, error) {
 // call is an attempt that was made.
 type call struct {
 	endpoint, event string
+	made            time.Time // the endpoint
 	number          int
 	at              time.Time
 	body            string
@@ -158,7 +158,7 @@ type sender struct {
 }
 
 func (s *sender) Attempt(ctx context.Context, d *delivery.Delivery, ep *endpoint.Endpoint) delivery.Result {
-	c := call{endpoint: ep.ID, event: d.Event.ID, number: d.Number(), at: time.Now(), body: string(d.Event.Body), state: d.State}
+	c := call{endpoint: ep.ID, made: ep.MadeAt, event: d.Event.ID, number: d.Number(), at: time.Now(), body: string(d.Event.Body), state: d.State}
 	s.mu.Lock()
 	reply := s.reply
 	s.mu.Unlock()
@@ -193,6 +193,15 @@ func hang(released <-chan struct{}) func(context.Context, call) delivery.Result 
 			}
 			return delivery.Result{Fault: delivery.FaultTimeout}
 		}
+	}
+}
+
+// over waits until something is over, or the attempt is cut off: a test that fails
+// meanwhile need not wait for it.
+func over(ctx context.Context, done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 
@@ -232,7 +241,7 @@ func newProxy(w *world) *proxy {
 	l, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
 	w.must(err)
 	p := &proxy{listener: l}
-	target := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.opts.Port))
+	target := w.server.Addr().String()
 	p.wg.Go(func() {
 		for {
 			in, err := l.Accept()

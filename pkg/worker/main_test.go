@@ -58,8 +58,9 @@ type world struct {
 
 // setting changes a world before it begins.
 type setting struct {
-	ackWait time.Duration // of both consumers
-	old     bool          // the server has no schedules
+	ackWait  time.Duration // of both consumers
+	old      bool          // the server has no schedules
+	restarts bool          // the server is stopped, and started again where it was
 }
 
 func newWorld(t testing.TB, set setting) *world {
@@ -67,8 +68,11 @@ func newWorld(t testing.TB, set setting) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	w := &world{TB: t, ctx: ctx, endpoints: &endpoints{}, replicas: alone{}, opts: server.Options{
-		Host: "127.0.0.1", Port: freeport.Get(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
+	if set.restarts {
+		w.opts.Port = freeport.Get(t)
+	}
 	w.sender = &sender{calls: make(chan call, 1<<16), reply: func(context.Context, call) delivery.Result { return delivery.Result{Status: 200} }}
 	w.start()
 	t.Cleanup(func() { w.shutdown() })
@@ -107,7 +111,7 @@ func (w *world) start() {
 	s, err := server.NewServer(&opts)
 	w.must(err)
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(testTimeout) {
 		w.Fatal("the server is not ready")
 	}
 	w.server = s
@@ -125,7 +129,7 @@ func (w *world) connect(url string) (*nats.Conn, jetstream.JetStream) {
 		nats.ReconnectJitter(0, 0), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	w.must(err)
 	w.Cleanup(func() { nc.Close(); <-closed })
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(10*time.Second))
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(30*time.Second))
 	w.must(err)
 	return nc, js
 }
@@ -254,6 +258,12 @@ func (w *world) publishMany(eventType, prefix string, n int) {
 		futures[i], err = w.js.PublishMsgAsync(m)
 		w.must(err)
 	}
+	w.published(futures)
+}
+
+// published waits until NATS has what was published.
+func (w *world) published(futures []jetstream.PubAckFuture) {
+	w.Helper()
 	for _, f := range futures {
 		select {
 		case <-f.Ok():
@@ -266,11 +276,22 @@ func (w *world) publishMany(eventType, prefix string, n int) {
 // put stores a delivery as one that waits, and returns its sequence.
 func (w *world) put(d delivery.Delivery) uint64 {
 	w.Helper()
+	seq, err := w.tryPut(w.ctx, d)
+	w.must(err)
+	return seq
+}
+
+// tryPut is put for other goroutines than the test's.
+func (w *world) tryPut(ctx context.Context, d delivery.Delivery) (uint64, error) {
 	m, err := d.Encode(w.names.Delivery(endpoint.DefaultLane, d.Event.Tenant, d.Endpoint), w.nc.MaxPayload())
-	w.must(err)
-	ack, err := w.js.PublishMsg(w.ctx, m)
-	w.must(err)
-	return ack.Sequence
+	if err != nil {
+		return 0, err
+	}
+	ack, err := w.js.PublishMsg(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
 }
 
 // given returns a delivery of an event to an endpoint of acme's.
@@ -397,6 +418,9 @@ func every(delay time.Duration, attempts int) func(*endpoint.Document) {
 		d.Retry = retry.Policy{Base: delay, Factor: 1, MaxDelay: delay, MaxAttempts: attempts, Jitter: retry.JitterNone}
 	}
 }
+
+// unending lets the attempts at an endpoint take as long as the test.
+func unending(d *endpoint.Document) { d.Timeout = endpoint.Duration(testTimeout) }
 
 // storedAt returns when the server stored an event.
 func (w *world) storedAt(seq uint64) time.Time {

@@ -125,7 +125,7 @@ func TestOrderedAnewUnseen(t *testing.T) {
 	r.stop()
 	w.endpoint("crm", func(d *endpoint.Document) { d.Ordered, d.OrderedFrom = true, 3 })
 	w.publish("order.created", "evt_2", "{}")
-	w.run(4, time.Second)
+	w.run(16, time.Second) // slots for all: none is held, and so stored, for the lack of one
 	got := []string{w.next().event, w.next().event, w.next().event}
 	slices.Sort(got)
 	if want := []string{"evt_0", "evt_1", "evt_2"}; !slices.Equal(got, want) {

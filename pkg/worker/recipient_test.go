@@ -73,7 +73,13 @@ func TestMadeAnewIsProbedBehindWhatIsLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
 	w.endpoint("crm", every(3*time.Second, 500), madeNow)
-	w.answer(status(500))
+	removed := w.endpoints.Get("acme", "crm").MadeAt
+	w.answer(func(_ context.Context, c call) delivery.Result {
+		if c.made.Equal(removed) {
+			return delivery.Result{Status: 500} // also to a probe that is under way when it is made anew
+		}
+		return delivery.Result{Status: 200}
+	})
 	r := w.run(8, time.Second)
 	const n = 20
 	w.publishMany("order.created", "evt_", n)
@@ -83,7 +89,6 @@ func TestMadeAnewIsProbedBehindWhatIsLate(t *testing.T) {
 		return err == nil && h.Late > 1
 	})
 	w.anew(every(3*time.Second, 500))
-	w.answer(status(200)) // not before: a probe of the old one must not succeed
 	w.publish("order.created", "evt_new", "body")
 	for _, l := range w.dead(n) {
 		if l.Reason != delivery.EndpointDeleted {
@@ -194,8 +199,8 @@ func TestRemovedDuringAnAttempt(t *testing.T) {
 			w := newWorld(t, setting{})
 			w.endpoint("crm", every(time.Hour, 5), madeNow)
 			answered := make(chan struct{})
-			w.answer(func(context.Context, call) delivery.Result {
-				<-answered
+			w.answer(func(ctx context.Context, _ call) delivery.Result {
+				over(ctx, answered)
 				return delivery.Result{Status: 408}
 			})
 			w.run(4, time.Second)

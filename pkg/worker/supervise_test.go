@@ -114,8 +114,8 @@ func TestDeletedStreamsWhileAllSlotsWait(t *testing.T) {
 			w.endpoint("crm", every(5*time.Millisecond, 2))
 			const slots = 4
 			release := make(chan struct{})
-			w.answer(func(context.Context, call) delivery.Result {
-				<-release
+			w.answer(func(ctx context.Context, _ call) delivery.Result {
+				over(ctx, release)
 				return delivery.Result{Status: c.answer}
 			})
 			w.run(slots, time.Second)
@@ -174,7 +174,7 @@ func TestDeletedGates(t *testing.T) {
 // The server is stopped and started again under load: nothing is lost.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{})
+	w := newWorld(t, setting{restarts: true})
 	w.endpoint("good")
 	w.endpoint("flaky", every(50*time.Millisecond, 10))
 	const n = 1500
