@@ -73,9 +73,24 @@ func inTime(t *testing.T, perSecond float64, at []time.Time) {
 // of publishing, and whole.
 func TestAFloodWaitsAndHarmsNobody(t *testing.T) {
 	t.Parallel()
+	const perSecond, flood, others = 100, 500, 60
+	const least = (flood - perSecond) * time.Second / perSecond
+	var took time.Duration
+	for tries := 0; tries == 0 || tries < 3 && took >= 2*least; tries++ { // a machine may stand still
+		took = floods(t, perSecond, flood, others)
+	}
+	if took < least || took >= 2*least {
+		t.Errorf("the flood took %v, want %v", took, least)
+	}
+}
+
+// floods has a tenant publish more than its rate, and another less, and returns how
+// long it took until all had come.
+func floods(t *testing.T, perSecond float64, flood, others int) (took time.Duration) {
+	t.Helper()
+	const slots = 16
 	w := newWorld(t, setting{})
 	w.unlogged = true // so that pending is what waits for the rate, and not for the log
-	const slots, perSecond, flood, others = 16, 100, 500, 60
 	w.endpoint("loud", ofTenant("loud"))
 	w.endpoint("quiet", ofTenant("quiet"))
 	w.publishFor(flood, "loud")
@@ -107,18 +122,19 @@ func TestAFloodWaitsAndHarmsNobody(t *testing.T) {
 			loud, at = append(loud, c), append(at, c.at)
 		}
 	}
-	took := time.Since(began)
-	if last-first > flood/2 {
-		t.Errorf("the other's events came after %d up to %d of the flood", first, last)
-	}
-	if least := time.Duration(flood-perSecond) * time.Second / perSecond; took < least || took >= 2*least {
-		t.Errorf("the flood took %v, want %v", took, least)
-	}
+	took = time.Since(began)
 	inTime(t, perSecond, at)
-	inSequence(t, loud, 10*slots) // what is stored at the same time may change places
+	if took < 10*time.Second { // then what a stalled client let go comes again, behind others
+		if last-first > flood/2 {
+			t.Errorf("the other's events came after %d up to %d of the flood", first, last)
+		}
+		inSequence(t, loud, 10*slots) // what is stored at the same time may change places
+	}
 	w.settled()
 	w.quiet()
+	r.stop()
 	t.Logf("the other's came after %d up to %d of the flood, which took %v; %d pending at most", first, last, took, pending)
+	return took
 }
 
 // inSequence fails if an event came after one that was published by so many later.
