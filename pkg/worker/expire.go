@@ -150,7 +150,7 @@ func (k *keeper) giveUpProbe(ctx context.Context, h *holding) (time.Time, error)
 }
 
 func (k *keeper) giveUpHead(ctx context.Context, h *holding, kind streams.Kind) (next time.Time, err error) {
-	size, since := 1, quiet{at: time.Now()}
+	size, since := 1, quiet{at: time.Now()} // one shows whether there is anything to give up
 	for from := uint64(1); ctx.Err() == nil; size = giveUpBatch {
 		// The endpoint may be well again before a million are given up.
 		ep := k.endpointOf(h)
