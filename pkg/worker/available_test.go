@@ -15,15 +15,19 @@ import (
 // new ones and late ones.
 func (w *world) heldLong(n int, ago time.Duration) {
 	w.Helper()
-	store := hold.NewStore(w.js, w.names)
 	for i := range n {
 		kind := []streams.Kind{streams.HeldNew, streams.HeldLate}[i%2]
-		d := given("crm", "long_"+string(rune('a'+i)), delivery.State{First: time.Now().Add(-ago)})
-		m, err := store.Message(&d, kind, d.MsgID()+d.Event.ID)
-		w.must(err)
-		_, err = w.js.PublishMsg(w.ctx, m)
-		w.must(err)
+		w.lies(kind, given("crm", "long_"+string(rune('a'+i)), delivery.State{First: time.Now().Add(-ago)}))
 	}
+}
+
+// lies holds a delivery.
+func (w *world) lies(kind streams.Kind, d delivery.Delivery) {
+	w.Helper()
+	m, err := hold.NewStore(w.js, w.names).Message(&d, kind, d.MsgID()+d.Event.ID)
+	w.must(err)
+	_, err = w.js.PublishMsg(w.ctx, m)
+	w.must(err)
 }
 
 // failing opens crm's gate as one that has failed for a while, and is to be probed

@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/streams"
 )
 
 // What a replica looks at before it gives something up says that nobody is at it, and
@@ -37,27 +39,44 @@ func TestWhatIsBeingRemovedIsNotGivenUp(t *testing.T) {
 	}
 }
 
-// What was in hand in the moment from which nobody was at anything is not judged by it.
-func TestWhatWasInHandIsNotGivenUp(t *testing.T) {
+// The moment from which nobody was at anything says nothing of what was in hand then,
+// nor of what was over later.
+func TestWhatMayHaveBeenAttemptedSinceIsNotGivenUp(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{})
-	w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = 1 })
-	w.heldLong(4, time.Hour)
-	k := New(w.options()).keeper
-	h := k.holding("acme/crm")
-	for _, seq := range []uint64{3, 4} { // behind one of each kind
-		k.w.unlogged.add(seq)
-	}
-	k.giveUp(w.ctx, h)
-	k.w.unlogged.remove(3) // delivered, and not removed yet
-	k.w.unlogged.remove(4)
-	w.until("what was over is given up", func() bool {
-		k.giveUp(w.ctx, h)
-		return w.holds("crm") <= 2
-	})
-	for _, l := range w.dead(2) {
-		if l.EventID != "long_a" && l.EventID != "long_b" {
-			t.Errorf("%s is dead, although it was in hand a moment ago", l.EventID)
-		}
+	for name, c := range map[string]struct{ before, after func(w *world, k *keeper) }{
+		"in hand": {func(w *world, k *keeper) {
+			w.heldLong(4, time.Hour)
+			k.w.unlogged.add(3) // behind one of each kind
+			k.w.unlogged.add(4)
+		}, func(_ *world, k *keeper) {
+			k.w.unlogged.remove(3) // delivered, and not removed yet
+			k.w.unlogged.remove(4)
+		}},
+		"over later": {func(w *world, _ *keeper) {
+			w.heldLong(2, time.Hour)
+		}, func(w *world, _ *keeper) {
+			w.lies(streams.HeldNew, given("crm", "c", delivery.State{}))
+			w.lies(streams.HeldLate, given("crm", "d", delivery.State{}))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			w.endpoint("crm", paused, func(d *endpoint.Document) { d.ExpireAfter = 1 })
+			k := New(w.options()).keeper
+			h := k.holding("acme/crm")
+			c.before(w, k)
+			k.giveUp(w.ctx, h)
+			c.after(w, k)
+			w.until("what was over is given up", func() bool {
+				k.giveUp(w.ctx, h)
+				return w.holds("crm") <= 2
+			})
+			for _, l := range w.dead(2) {
+				if l.EventID != "long_a" && l.EventID != "long_b" {
+					t.Errorf("%s is dead", l.EventID)
+				}
+			}
+		})
 	}
 }
