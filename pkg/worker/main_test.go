@@ -122,6 +122,16 @@ func (w *world) shutdown() {
 	w.server.WaitForShutdown()
 }
 
+// restart stops the server, starts it again, and waits until the world's own connection
+// is back: an answer to what is asked before may go with the server.
+func (w *world) restart() {
+	w.Helper()
+	before := w.nc.Stats().Reconnects
+	w.shutdown()
+	w.start()
+	w.until("it is connected again", func() bool { return w.nc.Stats().Reconnects > before })
+}
+
 func (w *world) connect(url string) (*nats.Conn, jetstream.JetStream) {
 	w.Helper()
 	closed := make(chan struct{})

@@ -216,8 +216,7 @@ func TestServerRestart(t *testing.T) {
 		published <- nil
 	}()
 	<-half
-	w.shutdown()
-	w.start()
+	w.restart()
 	w.must(<-published)
 	w.settled()
 	for range len(w.sender.calls) {
