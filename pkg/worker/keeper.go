@@ -74,6 +74,9 @@ const (
 	// answer costs much, it is asked for less often.
 	listEvery = 5 * time.Second
 	listShare = 50 // a listing may take a fiftieth of the time
+	// listLost bounds the pause after a listing without an answer: one that went
+	// with its server looks as if it cost much.
+	listLost = 30 * time.Second
 	// most bounds how many feeds, and how many probes, there are at a time.
 	mostFeeds  = 128
 	mostProbes = 256
@@ -233,10 +236,8 @@ func (k *keeper) live() []string {
 // listen lists what is held, now and then.
 func (k *keeper) listen(ctx context.Context) {
 	for {
-		began := time.Now()
-		k.list(ctx)
-		pause := time.NewTimer(max(listEvery, listShare*time.Since(began)))
-		least := time.NewTimer(max(tendEvery, listShare*time.Since(began)))
+		every, soonest := listAgain(k.list(ctx))
+		pause, least := time.NewTimer(every), time.NewTimer(soonest)
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
@@ -254,7 +255,18 @@ func (k *keeper) listen(ctx context.Context) {
 	}
 }
 
-func (k *keeper) list(ctx context.Context) {
+// listAgain returns how long after a listing the next one comes, and how soon at the
+// earliest where there is a reason for it.
+func listAgain(took time.Duration, err error) (every, soonest time.Duration) {
+	cost := listShare * took
+	if err != nil {
+		cost = min(cost, listLost)
+	}
+	return max(listEvery, cost), max(tendEvery, cost)
+}
+
+// list returns how long NATS took to say what is held.
+func (k *keeper) list(ctx context.Context) (took time.Duration, err error) {
 	k.w.mendGates(ctx)
 	k.mu.Lock()
 	for _, h := range k.known {
@@ -263,12 +275,14 @@ func (k *keeper) list(ctx context.Context) {
 	k.mu.Unlock()
 	k.forget(ctx)
 	k.feeds.trim(ctx)
+	began := time.Now()
 	survey, err := k.w.held.Survey(ctx)
+	took = time.Since(began)
 	if err != nil {
 		if ctx.Err() == nil {
 			k.w.oddities.Warn().Err(err).Msg("could not list what is held, trying again")
 		}
-		return
+		return took, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -283,6 +297,7 @@ func (k *keeper) list(ctx context.Context) {
 			delete(k.known, name)
 		}
 	}
+	return took, nil
 }
 
 // forget closes the gates of endpoints that are gone. One replica does.

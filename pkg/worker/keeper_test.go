@@ -841,3 +841,23 @@ func TestAttemptedElsewhereIsNotGivenUp(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsHeldIsListedAgain(t *testing.T) {
+	t.Parallel()
+	lost := context.DeadlineExceeded
+	for _, c := range []struct {
+		took           time.Duration
+		err            error
+		every, soonest time.Duration
+	}{
+		{time.Millisecond, nil, 5 * time.Second, 100 * time.Millisecond},
+		{20 * time.Millisecond, nil, 5 * time.Second, time.Second},
+		{2 * time.Second, nil, 100 * time.Second, 100 * time.Second}, // it costs much
+		{time.Millisecond, lost, 5 * time.Second, 100 * time.Millisecond},
+		{5 * time.Second, lost, 30 * time.Second, 30 * time.Second}, // or does it?
+	} {
+		if every, soonest := listAgain(c.took, c.err); every != c.every || soonest != c.soonest {
+			t.Errorf("after %s and %v: every %s, at the soonest after %s, want %s and %s", c.took, c.err, every, soonest, c.every, c.soonest)
+		}
+	}
+}
