@@ -27,7 +27,7 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 		return whenever()
 	}
 	k.look(&h.serving, false)
-	s, found, err := k.candidate(ctx, h)
+	c, found, err := k.candidate(ctx, h)
 	if err != nil {
 		return k.troubled(ctx, h, err, "could not read what is held, trying again")
 	}
@@ -35,11 +35,11 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 		return whenever() // when something is held for it, it will be heard of
 	}
 	k.look(&h.serving, true)
-	if ep, _ = w.recipient(&s.Delivery); ep == nil {
+	if ep, _ = w.recipient(&c.Delivery); ep == nil {
 		return time.Now().Add(time.Second) // it is being given up, or not for this replica to judge yet
 	}
-	end := w.down(&s.Delivery, terms(ep), w.openSince(ep, time.Now()))
-	if expiry := s.Delivery.Expiry(terms(ep)); expiry.Before(end) {
+	end := w.down(&c.Delivery, terms(ep), w.openSince(ep, time.Now()))
+	if expiry := c.Delivery.Expiry(terms(ep)); expiry.Before(end) {
 		end = expiry
 	}
 	if over := time.Since(end); over >= 0 && over < giveUpWithin {
@@ -48,7 +48,7 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 	if !w.endpoints.InSync() {
 		return time.Now().Add(tendEvery)
 	}
-	k.setProbed(h, s.Seq)
+	k.setProbed(h, c.Seq)
 	defer k.setProbed(h, 0)
 	lease, got, err := w.fleet.Claim(ctx, h.name, ep.Revision, time.Duration(ep.Timeout)+leaseBeyond)
 	if err != nil {
@@ -57,7 +57,7 @@ func (k *keeper) probe(ctx context.Context, h *holding) (next time.Time) {
 	if !got {
 		return time.Now().Add(tendEvery)
 	}
-	if err := w.probeWith(ep, lease, s); err != nil {
+	if err := w.probeWith(ep, lease, c); err != nil {
 		// The lease ends by itself.
 		return k.troubled(ctx, h, err, "could not store what came of a probe, trying again")
 	}
@@ -75,34 +75,52 @@ func (k *keeper) setProbed(h *holding, seq uint64) {
 	h.probed = seq
 }
 
-// candidate returns the delivery to probe with: the one that was it before, or
-// else the oldest.
-func (k *keeper) candidate(ctx context.Context, h *holding) (oldest hold.Stored, found bool, err error) {
+// candidate is a delivery to probe with, and among what it lies if that fails.
+type candidate struct {
+	hold.Stored
+	kind streams.Kind
+}
+
+// candidate returns the delivery to probe with: by turns the one that was it before and
+// the oldest of the others. One that the receiver answers with a failure whatever
+// becomes of it would keep the gate open for all others if it were always the same; were
+// it always another, each probe would put one behind all others.
+func (k *keeper) candidate(ctx context.Context, h *holding) (c candidate, found bool, err error) {
 	inHand := k.inHand(h)
-	for _, kind := range []streams.Kind{streams.HeldProbe, streams.HeldNew, streams.HeldLate} {
+	last, kept, err := k.w.held.Head(ctx, h.tenant, h.id, streams.HeldProbe)
+	if err != nil && !kept {
+		return candidate{}, false, err
+	}
+	c.kind = streams.HeldProbe
+	if kept {
+		c.kind = streams.HeldLate
+	}
+	for _, kind := range []streams.Kind{streams.HeldNew, streams.HeldLate} {
 		s, ok, err := k.w.held.Head(ctx, h.tenant, h.id, kind)
 		if err != nil && !ok {
-			return hold.Stored{}, false, err
+			return candidate{}, false, err
 		}
 		if err != nil || !ok || inHand[s.Seq] {
 			continue // what is not whole cannot be sent; the feed will see to it
 		}
-		if !found || s.Seq < oldest.Seq {
-			oldest, found = s, true
-		}
-		if kind == streams.HeldProbe {
-			break
+		if !found || s.Seq < c.Seq {
+			c.Stored, found = s, true
 		}
 	}
-	return oldest, found, nil
+	opened, _ := k.w.fleet.Get(h.name)
+	itsTurn := !found || opened.Probes%2 == 0
+	if kept && err == nil && !inHand[last.Seq] && itsTurn {
+		return candidate{last, streams.HeldProbe}, true, nil
+	}
+	return c, found, nil
 }
 
 // probeWith makes the attempt and stores what came of it: for the endpoint, and
 // for the delivery.
-func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Stored) error {
+func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, c candidate) error {
 	ctx, cancel := context.WithTimeout(w.attempts, time.Duration(ep.Timeout))
 	defer cancel()
-	d := s.Delivery
+	d := c.Delivery
 	ctx, span := w.trace.Attempt(ctx, &d, ep)
 	result := w.sender.Attempt(ctx, &d, ep)
 	verdict, state := d.After(result, terms(ep), rand.Float64)
@@ -121,16 +139,16 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 	}
 	d.State = state
 	if again {
-		return w.probeFailed(store, ep, lease, s, &d, result)
+		return w.probeFailed(store, ep, lease, c, &d, result)
 	}
 	if verdict.Disable {
 		w.disableAsked(ep, result)
 	}
-	if !w.settle(entry{w.home(ep), nil, ep}, &d, verdict, d.WaitMsgID(s.Seq)) {
+	if !w.settle(entry{w.home(ep), nil, ep}, &d, verdict, d.WaitMsgID(c.Seq)) {
 		return errors.Join(errUnsettled, w.fleet.Release(store, lease))
 	}
 	w.attemptLog.Flush(store)
-	if err := w.held.DropOne(store, s.Seq); err != nil {
+	if err := w.held.DropOne(store, c.Seq); err != nil {
 		return fmt.Errorf("remove the delivery of a probe: %w", err)
 	}
 	switch {
@@ -146,17 +164,18 @@ func (w *Worker) probeWith(ep *endpoint.Endpoint, lease gate.Lease, s hold.Store
 
 var errUnsettled = errors.New("what came of the attempt could not be stored")
 
-// probeFailed keeps the delivery for the next probe, with this one in its
-// history, and says when that is.
-func (w *Worker) probeFailed(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease, s hold.Stored, d *delivery.Delivery, r delivery.Result) error {
-	m, err := w.held.Message(d, streams.HeldProbe, d.WaitMsgID(s.Seq))
+// probeFailed keeps the delivery, with this probe in its history, and says when the
+// next one is.
+func (w *Worker) probeFailed(ctx context.Context, ep *endpoint.Endpoint, lease gate.Lease, c candidate, d *delivery.Delivery, r delivery.Result) error {
+	m, err := w.held.Message(d, c.kind, d.WaitMsgID(c.Seq))
 	if err != nil {
 		return fmt.Errorf("encode the delivery of a probe: %w", err)
 	}
 	if err := w.publish(ctx, m); err != nil {
 		return err
 	}
-	if err := w.held.DropOne(ctx, s.Seq); err != nil {
+	w.keeper.nudge(ep.Name(), c.kind)
+	if err := w.held.DropOne(ctx, c.Seq); err != nil {
 		return fmt.Errorf("remove the delivery of a probe: %w", err)
 	}
 	return w.fleet.Failed(ctx, lease, w.stillFailing(ep, lease, r))

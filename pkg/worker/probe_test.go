@@ -13,6 +13,7 @@ import (
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
 	"jethook/pkg/retry"
+	"jethook/streams"
 )
 
 // What cannot be sent says nothing of the endpoint, and stands in no probe's way:
@@ -117,6 +118,49 @@ func TestRetryAfterOfWhatIsNoFailure(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Events that the receiver answers with a failure, whatever becomes of it, keep the gate
+// open only until it is probed with another.
+func TestWhatAlwaysFailsKeepsNoGateOpen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	w.endpoint("crm", every(time.Hour, 3))
+	w.answer(func(_ context.Context, c call) delivery.Result {
+		if strings.HasPrefix(c.event, "bad_") {
+			return delivery.Result{Status: 500}
+		}
+		return delivery.Result{Status: 200}
+	})
+	w.failing(time.Minute)
+	const bad, good = 2, 20
+	for i := range bad + good {
+		id := "bad_" + strconv.Itoa(i)
+		if i >= bad {
+			id = "good_" + strconv.Itoa(i-bad)
+		}
+		w.lies(streams.HeldNew, given("crm", id, delivery.State{First: time.Now()}))
+	}
+	r := w.run(8, time.Second)
+	var probed []string
+	for came := map[string]bool{}; len(came) < bad+good; {
+		c := w.next()
+		if !came["good_0"] {
+			probed = append(probed, c.event)
+		}
+		came[c.event] = true
+	}
+	if want := []string{"bad_0", "bad_1", "bad_0", "good_0"}; !slices.Equal(probed, want) {
+		t.Errorf("probed with %v, want %v", probed, want)
+	}
+	w.until("the gate is closed", func() bool { _, open := r.fleet.Get("acme/crm"); return !open })
+	w.until("nothing is held", func() bool { return w.holds("crm") == 0 })
+	if n := w.state(w.names.Deliveries()).Msgs; n != bad {
+		t.Errorf("%d deliveries wait, want the %d that failed", n, bad)
+	}
+	if n := w.state(w.names.DeadLetters()).Msgs; n != 0 {
+		t.Errorf("%d dead letters", n)
 	}
 }
 
