@@ -170,7 +170,8 @@ type Kind string
 // The kinds of held deliveries. New ones lie in the order in which their time
 // runs out, because it began when they were held. Late ones had been attempted
 // before, so that their time runs out sooner than that of many before them. The
-// probe is the one that the endpoint is tried with while its gate is open.
+// probe is the one that the endpoint is tried with while its gate is open, by turns
+// with others, which are late ones from then on.
 const (
 	HeldNew   Kind = "new"
 	HeldLate  Kind = "late"

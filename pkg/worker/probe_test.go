@@ -12,6 +12,7 @@ import (
 
 	"jethook/pkg/delivery"
 	"jethook/pkg/endpoint"
+	"jethook/pkg/gate"
 	"jethook/pkg/retry"
 	"jethook/streams"
 )
@@ -144,23 +145,72 @@ func TestWhatAlwaysFailsKeepsNoGateOpen(t *testing.T) {
 	}
 	r := w.run(8, time.Second)
 	var probed []string
+	last := map[string]call{}
 	for came := map[string]bool{}; len(came) < bad+good; {
 		c := w.next()
 		if !came["good_0"] {
 			probed = append(probed, c.event)
 		}
-		came[c.event] = true
+		came[c.event], last[c.event] = true, c
 	}
 	if want := []string{"bad_0", "bad_1", "bad_0", "good_0"}; !slices.Equal(probed, want) {
 		t.Errorf("probed with %v, want %v", probed, want)
 	}
 	w.until("the gate is closed", func() bool { _, open := r.fleet.Get("acme/crm"); return !open })
 	w.until("nothing is held", func() bool { return w.holds("crm") == 0 })
+	for len(w.sender.calls) > 0 {
+		c := w.next()
+		last[c.event] = c
+	}
+	for id, probes := range map[string]int{"bad_0": 2, "bad_1": 1} {
+		if c := last[id]; c.number != 1 || len(c.state.History) != probes {
+			t.Errorf("%s was attempted as number %d, after %+v", id, c.number, c.state.History)
+		}
+	}
 	if n := w.state(w.names.Deliveries()).Msgs; n != bad {
 		t.Errorf("%d deliveries wait, want the %d that failed", n, bad)
 	}
 	if n := w.state(w.names.DeadLetters()).Msgs; n != 0 {
 		t.Errorf("%d dead letters", n)
+	}
+}
+
+// By turns it is the one that it was before, which is kept for that, and the oldest of
+// the others, which is a late one if that fails.
+func TestWhatAnEndpointIsProbedWith(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lie    []streams.Kind // the events 1, 2 and so on
+		probes int            // that failed
+		inHand uint64
+		want   string
+		kind   streams.Kind
+	}{
+		"the first":           {lie: []streams.Kind{streams.HeldLate, streams.HeldNew}, want: "1", kind: streams.HeldProbe},
+		"again":               {lie: []streams.Kind{streams.HeldNew, streams.HeldProbe}, probes: 2, want: "2", kind: streams.HeldProbe},
+		"another":             {lie: []streams.Kind{streams.HeldProbe, streams.HeldNew, streams.HeldLate}, probes: 1, want: "2", kind: streams.HeldLate},
+		"no other":            {lie: []streams.Kind{streams.HeldProbe}, probes: 1, want: "1", kind: streams.HeldProbe},
+		"while it is in hand": {lie: []streams.Kind{streams.HeldProbe, streams.HeldNew}, inHand: 1, want: "2", kind: streams.HeldLate},
+		"all in hand":         {lie: []streams.Kind{streams.HeldProbe}, inHand: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setting{})
+			for i, kind := range c.lie {
+				w.lies(kind, given("crm", strconv.Itoa(i+1), delivery.State{First: time.Now()}))
+			}
+			o := w.options()
+			o.Gates = w.gates(w.js)
+			w.must(o.Gates.Open(w.ctx, "acme/crm", gate.Opened{Why: "test", Since: time.Now(), Probes: c.probes}))
+			k := New(o).keeper
+			if c.inHand > 0 {
+				k.w.unlogged.add(c.inHand)
+			}
+			got, found, err := k.candidate(w.ctx, k.holding("acme/crm"))
+			if err != nil || found != (c.want != "") || found && (got.Delivery.Event.ID != c.want || got.kind != c.kind) {
+				t.Errorf("got %s, to be %s, %v, %v", got.Delivery.Event.ID, got.kind, found, err)
+			}
+		})
 	}
 }
 
