@@ -19,8 +19,9 @@ const (
 )
 
 // Key is a parsed secret, ready to sign or to verify. It prints as *** and has
-// no way back to the secret's text. Parse once and keep it: a Key reuses what
-// its signatures cost to set up. The zero Key signs and verifies nothing.
+// no way back to the secret's text. Parse once and keep it while it is in use: to
+// parse a private key takes as long as to sign. The zero Key signs and verifies
+// nothing.
 type Key struct {
 	// A pointer behind an interface, because fmt prints no more than the
 	// address of one, even in an unexported field of somebody else's struct.
