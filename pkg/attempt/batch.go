@@ -2,7 +2,10 @@ package attempt
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"jethook/streams"
@@ -10,7 +13,9 @@ import (
 
 // batch is what is stored together.
 type batch struct {
-	records map[string][]byte // lines for each endpoint, by subject
+	records []byte   // lines, in the order in which they came
+	of      []record // whose each is
+	sorted  []byte   // the same lines, those of an endpoint one after the other
 	ledger  [parts][]byte
 	lines   int
 	bytes   int
@@ -18,32 +23,41 @@ type batch struct {
 	since   time.Time // when the first of these began to wait
 }
 
-func newBatch() *batch { return &batch{records: make(map[string][]byte)} }
+// record is a line of the records, by where it begins and ends.
+type record struct {
+	tenant, endpoint string
+	from, to         int
+}
 
-// mostKept is up to how many endpoints' buffers are kept to be filled again, and
-// mostKeptBytes how large each may be.
-const (
-	mostKept      = 256
-	mostKeptBytes = 1 << 20
-)
+// mostKept is how large a buffer may be that is kept to be filled again.
+const mostKept = 1 << 20
 
 // reset empties a batch that was stored. Its buffers stay: to let them grow anew
 // each time costs as much as to fill them.
 func (b *batch) reset() {
-	if len(b.records) > mostKept {
-		clear(b.records)
-	}
-	for subject, lines := range b.records {
-		if len(lines) == 0 || cap(lines) > mostKeptBytes { // nobody has come for a while
-			delete(b.records, subject)
-			continue
-		}
-		b.records[subject] = lines[:0]
-	}
+	clear(b.of) // which keeps events
+	b.of = b.of[:0]
+	b.records, b.sorted = emptied(b.records), emptied(b.sorted)
 	for i := range b.ledger {
-		b.ledger[i] = b.ledger[i][:0]
+		b.ledger[i] = emptied(b.ledger[i])
 	}
 	b.since, b.lines, b.bytes = time.Time{}, 0, 0
+}
+
+func emptied(buffer []byte) []byte {
+	if cap(buffer) > mostKept {
+		return nil
+	}
+	return buffer[:0]
+}
+
+// record adds the record of an attempt.
+func (b *batch) record(m *Made, replica string) {
+	before := len(b.records)
+	b.records = appendRecord(b.records, m, replica)
+	b.of = append(b.of, record{m.Delivery.Event.Tenant, m.Delivery.Endpoint, before, len(b.records)})
+	b.bytes += len(b.records) - before
+	b.lines++
 }
 
 func (b *batch) note(eventID string, line func([]byte) []byte) {
@@ -62,9 +76,16 @@ type message struct {
 
 // messages returns a batch as messages, whatever their size.
 func (b *batch) messages(n streams.Names) (all []message) {
-	for subject, lines := range b.records {
-		if len(lines) > 0 {
-			all = append(all, message{subject, lines})
+	slices.SortFunc(b.of, func(x, y record) int {
+		return cmp.Or(strings.Compare(x.tenant, y.tenant), strings.Compare(x.endpoint, y.endpoint), x.from-y.from)
+	})
+	b.sorted = slices.Grow(b.sorted[:0], len(b.records)) // at once: messages point into it
+	for i, from := 0, 0; i < len(b.of); i++ {
+		r := b.of[i]
+		b.sorted = append(b.sorted, b.records[r.from:r.to]...)
+		if i+1 == len(b.of) || b.of[i+1].tenant != r.tenant || b.of[i+1].endpoint != r.endpoint {
+			all = append(all, message{n.Attempt(r.tenant, r.endpoint), b.sorted[from:]})
+			from = len(b.sorted)
 		}
 	}
 	for i, lines := range b.ledger {

@@ -103,11 +103,13 @@ func (w *Writer) publishBatch(ctx context.Context, chunk []message, id string) e
 		return fmt.Errorf("begin a batch: %w", err)
 	}
 	last := len(chunk) - 1
+	// One is enough for all to be refused when they are stored already.
+	msg := &nats.Msg{Header: nats.Header{jetstream.MsgIDHeader: {id}}}
 	for i, m := range chunk {
-		msg := &nats.Msg{Subject: m.subject, Data: m.data}
-		if i == 0 { // one is enough for all to be refused when they are stored already
-			msg.Header = nats.Header{jetstream.MsgIDHeader: {id}}
+		if i > 0 {
+			msg.Header.Del(jetstream.MsgIDHeader)
 		}
+		msg.Subject, msg.Data = m.subject, m.data
 		if i == last {
 			_, err = publisher.CommitMsg(ctx, msg)
 		} else {

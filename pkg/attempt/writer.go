@@ -93,7 +93,7 @@ func NewWriter(o Options) *Writer {
 	case "":
 		o.Level = All
 	}
-	w := &Writer{o: o, next: newBatch(), spare: newBatch(), filled: make(chan struct{}, 1), barrier: make(chan struct{}, 1), stopped: make(chan struct{})}
+	w := &Writer{o: o, next: new(batch), spare: new(batch), filled: make(chan struct{}, 1), barrier: make(chan struct{}, 1), stopped: make(chan struct{})}
 	w.room = sync.NewCond(&w.mu)
 	w.send = w.publish
 	return w
@@ -104,17 +104,11 @@ func (w *Writer) Attempt(m *Made) {
 	if w == nil {
 		return
 	}
-	d := m.Delivery
 	w.add(func(b *batch) {
 		if w.o.Level == All || m.Verdict.Outcome != delivery.Delivered {
-			subject := w.o.Names.Attempt(d.Event.Tenant, d.Endpoint)
-			old := b.records[subject]
-			line := appendRecord(old, m, w.o.Replica)
-			b.records[subject] = line
-			b.bytes += len(line) - len(old)
-			b.lines++
+			b.record(m, w.o.Replica)
 		}
-		b.note(d.Event.ID, func(part []byte) []byte { return appendOutcome(part, m) })
+		b.note(m.Delivery.Event.ID, func(part []byte) []byte { return appendOutcome(part, m) })
 	})
 }
 
@@ -285,7 +279,7 @@ func (w *Writer) store(ctx context.Context, b *batch) {
 	} else {
 		w.o.Counter.AttemptsLost(b.lines)
 		w.complain(err)
-		b = newBatch() // the client may try to send this one still
+		b = new(batch) // the client may try to send this one still
 	}
 	w.mu.Lock()
 	w.spare = b
