@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/rs/zerolog"
 
@@ -309,6 +310,34 @@ func TestParsedIsForgotten(t *testing.T) {
 	}
 	if again := parsed(t, e); again.Target.Host != host || len(again.keys) != 2 || len(again.Header) != 2 {
 		t.Errorf("parsed again: %+v", again)
+	}
+}
+
+// An endpoint is its document, and none of the texts in it is the document's.
+func TestCompileLeavesTheDocumentAlone(t *testing.T) {
+	for _, events := range [][]string{{"a.b"}, {"a.b", ">", "c"}} {
+		d := fullDocument()
+		d.Events = events
+		given, want := d.clone(), d.clone()
+		e, err := Compile(given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(*e.Document, want) || e.Name() != want.Name() {
+			t.Errorf("compiled is %#v", e.Events)
+		}
+		given.Events[0], given.Secrets[0].Secret = "other", "other"
+		if !reflect.DeepEqual(*e.Document, want) {
+			t.Error("the endpoint changes with the document that it was made from")
+		}
+	}
+}
+
+// Go's garbage collector looks at pieces of memory of up to 512 bytes together, and
+// at larger ones each for itself. There are as many as there are endpoints.
+func TestEndpointsAreSmallPieces(t *testing.T) {
+	if document, e := unsafe.Sizeof(Document{}), unsafe.Sizeof(Endpoint{}); document > 512 || e > 512 {
+		t.Errorf("a document has %d bytes and an endpoint %d", document, e)
 	}
 }
 
