@@ -66,8 +66,13 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 // garbage is how much may be left to collect. Deliveries are short-lived:
 // collecting less often than Go does is worth a fifth of the throughput, while
 // the heap is some tens of megabytes. With a hundred thousand endpoints in it,
-// the same share of it would be half a gigabyte.
-const garbage = 128 << 20
+// the same share of it, mostShare, would be half a gigabyte, and with leastShare
+// deliveries to all of them keep four fifths of the throughput of one.
+const (
+	garbage    = 128 << 20
+	leastShare = 150 // percent of what is in use
+	mostShare  = 400
+)
 
 // collectEvery is how often that is set anew. A server inside grows within seconds.
 const collectEvery = 2 * time.Second
@@ -81,7 +86,7 @@ func collect(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		metrics.Read(live)
-		debug.SetGCPercent(int(min(max(garbage*100/(live[0].Value.Uint64()+1), 50), 400)))
+		debug.SetGCPercent(int(min(max(garbage*100/(live[0].Value.Uint64()+1), leastShare), mostShare)))
 		select {
 		case <-ctx.Done():
 			return
