@@ -193,37 +193,48 @@ func parse(d Document) (*Parsed, error) {
 }
 
 // share lets equal strings use the same bytes, and puts those that every endpoint
-// has into one piece of memory.
+// has into two pieces of memory: its name and patterns, which maps may keep when it
+// is gone, and what else is secret.
 func (e *Endpoint) share() {
 	same(&e.Lane, DefaultLane)
 	same(&e.Signing, SigningV1, SigningV1a, SigningNone)
 	same(&e.OnFailure, OnFailureHold, OnFailureSkip)
 	same(&e.Retry.Jitter, retry.JitterFull, retry.JitterEqual, retry.JitterProportional, retry.JitterNone)
+
+	e.name = e.Tenant + "/" + e.ID
 	e.Events = append(e.event[:0], e.Events...)
-	texts := []*string{&e.URL}
+	public := []*string{&e.name}
 	for i := range e.Events {
-		texts = append(texts, &e.Events[i])
+		public = append(public, &e.Events[i])
 	}
+	adjoin(public)
+	e.Tenant, e.ID = e.name[:len(e.Tenant)], e.name[len(e.Tenant)+1:]
+
 	e.Secrets = append(e.secret[:0], e.Secrets...)
+	private := []*string{&e.URL}
 	if !e.sealed { // or else the texts go when they are opened
 		for i := range e.Secrets {
-			texts = append(texts, (*string)(&e.Secrets[i].Secret))
+			private = append(private, (*string)(&e.Secrets[i].Secret))
 		}
 	}
-	e.name = e.Tenant + "/" + e.ID
-	all := []string{e.name}
+	adjoin(private)
+}
+
+// adjoin puts texts side by side into a piece of memory of their own.
+func adjoin(texts []*string) {
+	size := 0
 	for _, text := range texts {
-		all = append(all, *text)
+		size += len(*text)
 	}
-	rest := strings.Join(all, "")
-	cut := func(n int) (text string) {
-		text, rest = rest[:n], rest[n:]
-		return text
-	}
-	e.name = cut(len(e.name))
-	e.Tenant, e.ID = e.name[:len(e.Tenant)], e.name[len(e.Tenant)+1:]
+	var all strings.Builder
+	all.Grow(size)
 	for _, text := range texts {
-		*text = cut(len(*text))
+		all.WriteString(*text)
+	}
+	rest := all.String()
+	for _, text := range texts {
+		n := len(*text)
+		*text, rest = rest[:n], rest[n:]
 	}
 }
 

@@ -60,7 +60,6 @@ func (s *Set) Of(name string, terms Terms) *Gate {
 		g.update(terms)
 		return g
 	}
-	name = strings.Clone(name)
 	g = newGate(s, name, s.tenantOf(name), terms)
 	s.gates[name] = g
 	return g
