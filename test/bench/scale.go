@@ -13,17 +13,14 @@ import (
 )
 
 // scale compares very many endpoints with one, all of them in one replica, in
-// throughput and in memory. It measures the one before and after.
+// throughput and in memory. It measures the one right before and right after each
+// of the others: a machine that others use, too, does not stay as fast as it was.
 func (b *bench) scale(ctx context.Context, p *proof) error {
-	before, empty, err := b.fleet(ctx, p, "scale-one", 1, 1)
+	one := func(name string) (rate, rest float64, err error) { return b.fleet(ctx, p, "scale-"+name, 1, 1) }
+	before, empty, err := one("one")
 	if err != nil {
 		return err
 	}
-	type row struct {
-		what string
-		rate float64
-	}
-	var rows []row
 	for _, each := range []int{1000, 10} {
 		each = min(each, b.endpoints)
 		tenants := b.endpoints / each
@@ -32,17 +29,15 @@ func (b *bench) scale(ctx context.Context, p *proof) error {
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row{what, many})
+		after, _, err := one(fmt.Sprintf("one-after-%d", tenants))
+		if err != nil {
+			return err
+		}
 		p.atMost(what+"memory at rest for each endpoint", perEndpoint(rest, empty, tenants*each), "bytes", 2048)
-	}
-	after, _, err := b.fleet(ctx, p, "scale-one-again", 1, 1)
-	if err != nil {
-		return err
-	}
-	p.series("one endpoint, before and after", []float64{before, after}, "events/s")
-	for _, r := range rows {
-		p.note(r.what+"throughput", r.rate, "events/s")
-		p.atLeast(r.what+"throughput, ratio", r.rate/mean(before, after), "", .8)
+		p.series(what+"one endpoint, before and after", []float64{before, after}, "events/s")
+		p.note(what+"throughput", many, "events/s")
+		p.atLeast(what+"throughput, ratio", many/mean(before, after), "", .8)
+		before = after
 	}
 	return nil
 }
@@ -50,7 +45,8 @@ func (b *bench) scale(ctx context.Context, p *proof) error {
 func perEndpoint(rest, empty float64, n int) float64 { return (rest - empty) * (1 << 20) / float64(n) }
 
 // fleet registers endpoints and measures a replica: its memory at rest, and then
-// the rate at which another delivers events that are spread over all of them.
+// the rate at which another delivers events that are spread over all of them, the
+// better of two.
 func (b *bench) fleet(ctx context.Context, p *proof, name string, tenants, each int) (rate, rest float64, err error) {
 	s, err := b.system(ctx, name)
 	if err != nil {
@@ -64,12 +60,21 @@ func (b *bench) fleet(ctx context.Context, p *proof, name string, tenants, each 
 	if rest, err = s.atRest(ctx, p); err != nil {
 		return 0, 0, err
 	}
-	if err := s.publish(ctx, load{Subjects: subjects, Count: b.events}); err != nil {
-		return 0, 0, err
+	for range 2 {
+		if err := b.forget(ctx, sinkID); err != nil {
+			return 0, 0, err
+		}
+		if err := s.publish(ctx, load{Subjects: subjects, Count: b.events}); err != nil {
+			return 0, 0, err
+		}
+		res, err := b.deliver(ctx, s, nil, b.events)
+		if err != nil {
+			return 0, 0, err
+		}
+		p.note(name+": peak while delivering", res.PeakMiB, "MiB")
+		rate = max(rate, res.PerSecond)
 	}
-	res, err := b.deliver(ctx, s, nil, b.events)
-	p.note(name+": peak while delivering", res.PeakMiB, "MiB")
-	return res.PerSecond, rest, err
+	return rate, rest, nil
 }
 
 // register writes documents straight into the bucket, as a command would have
