@@ -6,15 +6,18 @@ import (
 	"slices"
 )
 
-// asymmetric is v1a: ed25519. Without a private key it only verifies.
-type asymmetric struct {
+// asymmetric is v1a: ed25519. Without a private key it only verifies. The keys are
+// behind a pointer for the reason that Key tells.
+type asymmetric struct{ *keyPair }
+
+type keyPair struct {
 	privateKey ed25519.PrivateKey
 	publicKey  ed25519.PublicKey
 }
 
 func newAsymmetric(private ed25519.PrivateKey) *asymmetric {
 	// The public key is the private key's second half.
-	return &asymmetric{privateKey: private, publicKey: ed25519.PublicKey(private[ed25519.SeedSize:])}
+	return &asymmetric{&keyPair{privateKey: private, publicKey: ed25519.PublicKey(private[ed25519.SeedSize:])}}
 }
 
 func (*asymmetric) version() string { return "v1a" }

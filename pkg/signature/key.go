@@ -23,8 +23,9 @@ const (
 // parse a private key takes as long as to sign. The zero Key signs and verifies
 // nothing.
 type Key struct {
-	// A pointer behind an interface, because fmt prints no more than the
-	// address of one, even in an unexported field of somebody else's struct.
+	// A pointer behind an interface to a struct with nothing but a pointer: even in
+	// an unexported field of somebody else's struct, fmt follows the first at the
+	// most, for a verb that it does not know, and prints the other as an address.
 	scheme scheme
 }
 
@@ -97,7 +98,7 @@ func parsePublic(b []byte) (Key, error) {
 	if len(b) != ed25519.PublicKeySize {
 		return Key{}, fmt.Errorf("a %s key must be %d bytes in base64, this one is %d", publicPrefix, ed25519.PublicKeySize, len(b))
 	}
-	return Key{&asymmetric{publicKey: b}}, nil
+	return Key{&asymmetric{&keyPair{publicKey: b}}}, nil
 }
 
 // Version returns the version of the key's signatures: v1 or v1a, and nothing

@@ -32,7 +32,7 @@ func leaks(s string) bool {
 
 func TestSecretPrintsNothing(t *testing.T) {
 	text := secret.Secret(canary)
-	key := mustParse(t, text)
+	key, private := mustParse(t, text), mustParse(t, "whsk_"+text[len(secretPrefix):])
 	type document struct {
 		Secret  secret.Secret
 		Secrets []secret.Secret
@@ -55,6 +55,8 @@ func TestSecretPrintsNothing(t *testing.T) {
 		// fmt asks no method of an unexported field: a Key is safe even there.
 		"unexported key": struct{ k Key }{key},
 		"unexported ptr": struct{ k *Key }{&key},
+		"private key":    struct{ k Key }{private},
+		"private ptr":    struct{ k *Key }{&private},
 	}
 	flags := []string{"", "+", "#", "-", " ", "0", "20", ".3", "+#20.9"}
 	for name, value := range values {

@@ -9,7 +9,7 @@ import (
 )
 
 // symmetric is v1: HMAC-SHA256 with a secret that both sides hold, behind a pointer
-// because fmt follows none that deep.
+// for the reason that Key tells.
 type symmetric struct{ secret *block }
 
 // block is a block of SHA-256. A secret has its length at the most, MaxSecretBytes,
@@ -35,7 +35,7 @@ var macs = sync.Pool{New: func() any { return &mac{hash: sha256.New()} }}
 // of returns the HMAC of two parts of a message, in a place of the mac's own.
 func (m *mac) of(secret *block, header, body []byte) []byte {
 	inner := m.hashed(secret, 0x36, header, body)
-	return m.hashed(secret, 0x5c, inner, nil)
+	return m.hashed(secret, 0x5c, inner)
 }
 
 func (m *mac) hashed(secret *block, pad byte, parts ...[]byte) []byte {
