@@ -63,11 +63,12 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// garbage is how much may be left to collect. Deliveries are short-lived:
-// collecting less often than Go does is worth a fifth of the throughput, while
-// the heap is some tens of megabytes. With a hundred thousand endpoints in it,
-// the same share of it, mostShare, would be half a gigabyte, and with leastShare
-// deliveries to all of them keep four fifths of the throughput of one.
+// garbage is how much may be left to collect while some tens of megabytes are in
+// use, of which it is mostShare at the most. Deliveries are short-lived: collecting
+// less often than Go does is worth a fifth of the throughput. With a hundred thousand
+// endpoints in use it is leastShare of that: mostShare would be half a gigabyte more,
+// and with Go's own share deliveries to all of them have less than four fifths of the
+// throughput of one. GOGC and GOMEMLIMIT are the operator's.
 const (
 	garbage    = 128 << 20
 	leastShare = 150 // percent of what is in use

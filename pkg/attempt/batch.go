@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"jethook/streams"
 )
@@ -29,14 +30,14 @@ type record struct {
 	from, to         int
 }
 
-// mostKept is how large a buffer may be that is kept to be filled again.
-const mostKept = 1 << 20
+// mostKept is how many bytes a buffer may have that is kept to be filled again.
+const mostKept = 4 << 20
 
 // reset empties a batch that was stored. Its buffers stay: to let them grow anew
 // each time costs as much as to fill them.
 func (b *batch) reset() {
-	clear(b.of) // which keeps events
-	b.of = b.of[:0]
+	clear(b.of) // or it would keep the events' subjects
+	b.of = emptied(b.of)
 	b.records, b.sorted = emptied(b.records), emptied(b.sorted)
 	for i := range b.ledger {
 		b.ledger[i] = emptied(b.ledger[i])
@@ -44,8 +45,9 @@ func (b *batch) reset() {
 	b.since, b.lines, b.bytes = time.Time{}, 0, 0
 }
 
-func emptied(buffer []byte) []byte {
-	if cap(buffer) > mostKept {
+func emptied[T any](buffer []T) []T {
+	var one T
+	if cap(buffer)*int(unsafe.Sizeof(one)) > mostKept {
 		return nil
 	}
 	return buffer[:0]

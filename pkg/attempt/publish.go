@@ -106,7 +106,7 @@ func (w *Writer) publishBatch(ctx context.Context, chunk []message, id string) e
 	// One is enough for all to be refused when they are stored already.
 	msg := &nats.Msg{Header: nats.Header{jetstream.MsgIDHeader: {id}}}
 	for i, m := range chunk {
-		if i > 0 {
+		if i == 1 {
 			msg.Header.Del(jetstream.MsgIDHeader)
 		}
 		msg.Subject, msg.Data = m.subject, m.data

@@ -313,7 +313,7 @@ func TestParsedIsForgotten(t *testing.T) {
 	}
 }
 
-// An endpoint is its document, and none of the texts in it is the document's.
+// An endpoint is its document, with patterns and secrets in places of its own.
 func TestCompileLeavesTheDocumentAlone(t *testing.T) {
 	for _, events := range [][]string{{"a.b"}, {"a.b", ">", "c"}} {
 		d := fullDocument()
@@ -330,6 +330,18 @@ func TestCompileLeavesTheDocumentAlone(t *testing.T) {
 		if !reflect.DeepEqual(*e.Document, want) {
 			t.Error("the endpoint changes with the document that it was made from")
 		}
+	}
+}
+
+// A connection to a receiver keeps the scheme of the address that it was made for,
+// and must not keep with it what an endpoint had that is gone.
+func TestNoSecretsAreKeptWithAScheme(t *testing.T) {
+	e, err := Compile(fullDocument())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if scheme := parsed(t, e).Target.Scheme; scheme != "https" || unsafe.StringData(scheme) == unsafe.StringData(e.URL) {
+		t.Errorf("%q is a part of the endpoint's URL", scheme)
 	}
 }
 

@@ -166,6 +166,7 @@ func parse(d Document) (*Parsed, error) {
 		// The parser's error would repeat the URL, and with it its secrets.
 		return nil, fmt.Errorf("compile endpoint %s: its url cannot be parsed", d.Name())
 	}
+	same(&target.Scheme, "https", "http") // connections keep it for as long as they are open
 	p := &Parsed{Target: target, Contact: d.Contact, ExtraSignatures: d.ExtraSignatures, Auth: d.Auth, TLS: d.TLS}
 	for i, s := range d.Secrets {
 		key, err := signature.ParseKey(s.Secret)
@@ -194,7 +195,7 @@ func parse(d Document) (*Parsed, error) {
 
 // share lets equal strings use the same bytes, and puts those that every endpoint
 // has into two pieces of memory: its name and patterns, which maps may keep when it
-// is gone, and what else is secret.
+// is gone, and its URL and secrets, which nothing may.
 func (e *Endpoint) share() {
 	same(&e.Lane, DefaultLane)
 	same(&e.Signing, SigningV1, SigningV1a, SigningNone)

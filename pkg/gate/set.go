@@ -42,8 +42,8 @@ func (s *Set) time(at instant) time.Time { return s.epoch.Add(at) }
 func (s *Set) Resize(slotCount int) { s.slots.feed(s.slots.resize(slotCount)) }
 
 // Of returns the gate of the endpoint TENANT/ENDPOINT, made when first needed,
-// with the terms that hold from now on. The gate is for use now: one that has
-// not been used for a minute may not be the endpoint's any more.
+// with the terms that hold from now on. It keeps the name. The gate is for use now:
+// one that has not been used for a minute may not be the endpoint's any more.
 func (s *Set) Of(name string, terms Terms) *Gate {
 	s.mu.RLock()
 	g := s.gates[name]
