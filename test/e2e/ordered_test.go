@@ -12,6 +12,12 @@ import (
 	"jethook/pkg/receiver"
 )
 
+// persistentLedger is an ordered endpoint whose receiver fails now and then. The
+// minute is for its gate, which once in a hundred runs sees so many failures in a row
+// that it opens: an event must not be given up before a probe succeeds.
+const persistentLedger = `- {tenant: acme, id: ledger, url: "%s", events: [">"], ordered: true, retry: {schedule: [10ms, 10ms, 20ms, 20ms, 50ms, 50ms, 100ms, 100ms, 200ms, 200ms, 1m]}}
+`
+
 // TestAnOrderedEndpointGetsItsEventsInOrderWhateverFails lets attempts fail and
 // replicas die.
 func TestAnOrderedEndpointGetsItsEventsInOrderWhateverFails(t *testing.T) {
@@ -23,11 +29,7 @@ func TestAnOrderedEndpointGetsItsEventsInOrderWhateverFails(t *testing.T) {
 		r.ready()
 	}
 	s := newSink(t, receiver.Options{Latency: time.Millisecond, Fail: 0.1, Status: http.StatusInternalServerError})
-	// The minute is for the gate, which once in a hundred runs sees so many failures in
-	// a row that it opens: an event must not be given up before a probe succeeds.
-	apply(t, server.url, fmt.Sprintf(`endpoints:
-- {tenant: acme, id: ledger, url: "%s", events: [">"], ordered: true, retry: {schedule: [10ms, 10ms, 20ms, 20ms, 50ms, 50ms, 100ms, 100ms, 200ms, 200ms, 1m]}}
-`, s.url), replicas...)
+	apply(t, server.url, "endpoints:\n"+fmt.Sprintf(persistentLedger, s.url), replicas...)
 	_, js := connect(t, server.url)
 	const events, times = 10_000, 5
 	publish(t, js, "order.created", "i", events)

@@ -26,9 +26,7 @@ func TestReplicasThatStandStillLoseNothing(t *testing.T) {
 	}
 	s := flaky(t)
 	ledger := newSink(t, receiver.Options{Latency: time.Millisecond, Fail: 0.1, Status: http.StatusInternalServerError})
-	apply(t, server.url, fmt.Sprintf(persistent, s.url)+fmt.Sprintf(
-		`- {tenant: acme, id: ledger, url: "%s", events: [">"], ordered: true, retry: {schedule: [10ms, 10ms, 20ms, 20ms, 50ms, 50ms, 100ms, 100ms, 200ms, 200ms]}}
-`, ledger.url), replicas...)
+	apply(t, server.url, fmt.Sprintf(persistent+persistentLedger, s.url, ledger.url), replicas...)
 	_, js := connect(t, server.url)
 	l := begin(t, js, "o", -1, 100)
 	s.reached(t, 100)
