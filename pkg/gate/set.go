@@ -73,7 +73,7 @@ func (s *Set) Known(name string) *Gate {
 }
 
 func (s *Set) tenantOf(name string) *tenant {
-	id, _, _ := strings.Cut(name, "/")
+	id := tenantID(name)
 	t := s.tenants[id]
 	if t == nil {
 		t = &tenant{}
@@ -122,7 +122,12 @@ func (s *Set) Sweep() {
 func (s *Set) drop(name string, g *Gate) {
 	delete(s.gates, name)
 	if g.tenant.gates--; g.tenant.gates == 0 {
-		id, _, _ := strings.Cut(name, "/")
-		delete(s.tenants, id)
+		delete(s.tenants, tenantID(name))
 	}
+}
+
+// tenantID returns TENANT of TENANT/ENDPOINT.
+func tenantID(name string) string {
+	id, _, _ := strings.Cut(name, "/") // without a slash all of it, which is a tenant of its own
+	return id
 }

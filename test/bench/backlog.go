@@ -13,7 +13,6 @@ func (b *bench) backlog(ctx context.Context, p *proof) error {
 		return err
 	}
 	defer s.close()
-	healthy := sink{tenant: "well", id: "healthy", events: "a"}
 	dead := sink{tenant: "ill", id: "dead", events: "a", more: ", max_in_flight: 256"}
 	if err := s.apply(ctx, "", healthy, dead); err != nil {
 		return err

@@ -30,6 +30,7 @@ func (b *bench) waitingRetries(ctx context.Context, p *proof) error {
 	return nil
 }
 
+// healthy is the endpoint that others are not to harm; moody is one that does.
 var (
 	healthy = sink{tenant: "well", id: "healthy", events: "a"}
 	moody   = sink{tenant: "ill", id: "moody", events: ">", more: ", retry: {schedule: [1h]}"}
